@@ -1,0 +1,46 @@
+"""Builds `edgesnn._core`: the C core, and the virtual board, as a Python extension (cffi API mode)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("firmware/core", "firmware/app", "firmware/boards/virtual")
+# relative to setup.py: setuptools takes no other sources into an sdist
+SOURCES = [
+    "edgesnn/batch.c",
+    *sorted(str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.c")),
+]
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+    typedef struct {
+        uint32_t image_bytes, arena_bytes, step_us;
+        uint16_t n_populations, input_size, n_scores;
+        uint8_t analog_input;
+    } esnn_info;
+    typedef struct {
+        int32_t *scores;
+        uint16_t *step_labels;
+        uint32_t *digests;
+        uint64_t *synops, *macs, *spikes;
+        uint8_t *raster;
+        size_t raster_width;
+    } esnn_batch_out;
+    int esnn_check(const void *image, size_t size, esnn_info *info);
+    int esnn_batch(const void *image, size_t size, void *arena, size_t arena_size,
+                   const int16_t *frames, size_t samples, size_t steps, const esnn_batch_out *out);
+    int virtual_board_run(int fd, size_t model_size, size_t arena_size);
+    """
+)
+ffibuilder.set_source(
+    "edgesnn._core",
+    '#include "esnn.h"\n#include "batch.h"\n#include "virtual.h"\n',
+    sources=SOURCES,
+    include_dirs=["edgesnn", *FOLDERS],
+    depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],
+    extra_compile_args=["-std=c99", "-O3"],
+)
