@@ -1,0 +1,18 @@
+"""Boards, real, emulated and virtual: streaming recordings to them and keeping every frame's fate."""
+
+from edgesnn.devices.backend import open_board
+from edgesnn.devices.board import Answer, Board, Result
+from edgesnn.devices.session import Fate, Session, Stream
+from edgesnn.devices.transport import Transport, open_transport
+
+__all__ = [
+    "Answer",
+    "Board",
+    "Fate",
+    "Result",
+    "Session",
+    "Stream",
+    "Transport",
+    "open_board",
+    "open_transport",
+]

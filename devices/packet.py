@@ -1,0 +1,113 @@
+"""Packets of the stream protocol (docs/protocol.md): bytes in, packets out, no I/O.
+
+The twin of `firmware/app/packet.c`; `tests/test_packet.py` runs one against the other.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+HEAD = struct.Struct("<BH")
+TAIL = struct.Struct("<I")
+FULL_BLOCK = 255
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One packet: its type, its sequence number (modulo 2**16) and what it carries."""
+
+    type: int
+    sequence: int
+    payload: bytes = b""
+
+
+def stuff(data: bytes) -> bytes:
+    """Consistent overhead byte stuffing: the same bytes without a 0 (Cheshire and Baker, 1999)."""
+    out = bytearray()
+    at = 0
+    for piece in data.split(b"\0"):
+        end = at + len(piece)
+        while end - at >= FULL_BLOCK - 1:
+            out.append(FULL_BLOCK)
+            out += data[at : at + FULL_BLOCK - 1]
+            at += FULL_BLOCK - 1
+        if at < len(data) or not piece:  # a full block at the very end says it all
+            out.append(end - at + 1)
+            out += data[at:end]
+        at = end + 1
+    return bytes(out)
+
+
+def unstuff(data: bytes) -> bytes | None:
+    """The inverse of `stuff`; None where no data could have given these bytes."""
+    out = bytearray()
+    at = 0
+    while at < len(data):
+        code = data[at]
+        block = data[at + 1 : at + code]
+        if len(block) != code - 1:
+            return None
+        out += block
+        at += code
+        if code != FULL_BLOCK and at < len(data):
+            out.append(0)
+    return bytes(out)
+
+
+def encode(packet: Packet) -> bytes:
+    """A packet as it goes over a link: stuffed, with its CRC-32, ended by a 0."""
+    body = HEAD.pack(packet.type, packet.sequence & 0xFFFF) + packet.payload
+    return stuff(body + TAIL.pack(zlib.crc32(body))) + b"\0"
+
+
+class Decoder:
+    """Puts packets together from bytes as they arrive.
+
+    Args:
+        limit: longest stuffed packet kept; a longer one is dropped and counted as bad.
+
+    Attributes:
+        bad: damaged or oversized packets dropped so far.
+    """
+
+    def __init__(self, limit: int = 1 << 20) -> None:
+        self.bad = 0
+        self._limit = limit
+        self._pending = bytearray()
+        self._skip = False
+
+    def feed(self, data: bytes) -> list[Packet]:
+        """The packets that these bytes complete, in order."""
+        packets = []
+        *whole, rest = data.split(b"\0")
+        for piece in whole:
+            self._keep(piece)
+            packet = None if self._skip else _decode(bytes(self._pending))
+            if packet is not None:
+                packets.append(packet)
+            elif self._pending or self._skip:
+                self.bad += 1
+            self._pending.clear()
+            self._skip = False
+        self._keep(rest)
+        return packets
+
+    def _keep(self, piece: bytes) -> None:
+        if len(self._pending) + len(piece) > self._limit:
+            self._skip = True
+            self._pending.clear()
+        if not self._skip:
+            self._pending += piece
+
+
+def _decode(stuffed: bytes) -> Packet | None:
+    data = unstuff(stuffed)
+    if data is None or len(data) < HEAD.size + TAIL.size:
+        return None
+    body = data[: -TAIL.size]
+    if TAIL.unpack_from(data, len(body))[0] != zlib.crc32(body):
+        return None
+    kind, sequence = HEAD.unpack_from(body)
+    return Packet(kind, sequence, body[HEAD.size :])

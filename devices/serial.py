@@ -1,0 +1,79 @@
+"""Serial lines through pyserial: real ports, pseudo-terminals, `socket://` and `rfc2217://`."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import serial
+
+from edgesnn.errors import DeviceError, MissingError
+
+BAUD = 115200
+
+
+class SerialTransport:
+    """One open serial line.
+
+    Args:
+        port: a device name or one of pyserial's URLs.
+        baud: bits a second, 8N1; pseudo-terminals and sockets ignore it.
+
+    Raises:
+        MissingError: there is no such port.
+        DeviceError: it is busy or may not be opened.
+    """
+
+    def __init__(self, port: str, baud: int = BAUD) -> None:
+        self.port = port
+        try:
+            self._line = serial.serial_for_url(port, baudrate=baud, timeout=0, write_timeout=10)
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise _open_error(port, error) from None
+        self._timeout = 0.0
+
+    def read(self, timeout: float) -> bytes:
+        """See `Transport.read`."""
+        try:
+            if timeout != self._timeout:
+                self._line.timeout = self._timeout = timeout
+            first: bytes = self._line.read(1)
+            if not first:
+                return first
+            waiting: int = self._line.in_waiting
+            return first + (self._line.read(waiting) if waiting else b"")
+        except (serial.SerialException, OSError, TypeError) as error:
+            # TypeError: pyserial's answer to a read on a line that was closed under it
+            raise self._gone(error) from None
+
+    def write(self, data: bytes) -> None:
+        """See `Transport.write`."""
+        try:
+            self._line.write(data)
+        except (serial.SerialException, OSError) as error:
+            raise self._gone(error) from None
+
+    def close(self) -> None:
+        """Close the line."""
+        self._line.close()
+
+    def _gone(self, error: Exception) -> DeviceError:
+        return DeviceError(
+            f"the link on {self.port} is gone ({error}): plug the board in again and start over"
+        )
+
+
+def _open_error(port: str, error: Exception) -> MissingError | DeviceError:
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT or ("://" not in port and not Path(port).exists()):
+        return MissingError(f"there is no port {port}: plug the board in, or name another port")
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return DeviceError(f"port {port} is in use: close the other program that has it open")
+    if number == errno.EACCES:
+        return DeviceError(f"port {port} may not be opened: join its group (often 'dialout')")
+    return DeviceError(f"port {port} cannot be opened ({error}): check its name and cable")
+
+
+def open_serial(rest: str) -> SerialTransport:
+    """The transport of `serial://PORT`."""
+    return SerialTransport(rest)
