@@ -1,0 +1,284 @@
+"""The command line: `convert`, `inspect` and `run` here, every other command from a plug-in.
+
+A plug-in command is a click command in the entry-point group `edgesnn.commands`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgesnn.errors import EdgesnnError, FormatError, MissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgesnn.blob import Model
+    from edgesnn.network import FidelityReport
+    from edgesnn.reference import Outputs
+
+COMMANDS = "edgesnn.commands"
+BACKENDS = "edgesnn.backends"
+PATH = click.Path(path_type=Path)
+
+
+class PluginGroup(click.Group):
+    """A click group whose further commands come from entry points, loaded when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(e.name for e in entry_points(group=COMMANDS))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for entry in entry_points(group=COMMANDS, name=cmd_name):
+            command: click.Command = entry.load()
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except EdgesnnError as error:
+            click.echo(f"edgesnn: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgesnn")
+def main() -> None:
+    """Trained spiking networks on microcontrollers and watches, bit for bit as in Python.
+
+    Exit codes: 0 done; 1 something disagrees with the reference; 2 a mistake in what was given;
+    3 a board or link failed.
+    """
+
+
+@main.command()
+@click.argument("checkpoint", type=PATH)
+@click.option("-o", "--output", type=PATH, help="The .esnn file; default: beside the checkpoint.")
+@click.option("--source", help="Kind of checkpoint; default: recognised from the file.")
+@click.option("--calibrate", type=PATH, help="Recordings (samples, steps, channels), .npy.")
+@click.option("--labels", type=PATH, help="Their labels (samples), .npy: also report accuracy.")
+@click.option("--json", "as_json", is_flag=True, help="Print the fidelity report as JSON.")
+def convert(
+    checkpoint: Path,
+    output: Path | None,
+    source: str | None,
+    calibrate: Path | None,
+    labels: Path | None,
+    as_json: bool,
+) -> None:
+    """Turn a trained network into an integer model, and prove what was kept."""
+    from edgesnn import blob
+    from edgesnn.quantize import quantize
+    from edgesnn.sources import read_network
+    from edgesnn.terminal import progress_bar
+
+    network = read_network(checkpoint, source)
+    signal = None if calibrate is None else load_recordings(calibrate)
+    total = 0 if signal is None else 2 * signal.shape[0] * signal.shape[1]
+    with progress_bar("calibrating", total) as advance:
+        conversion = quantize(network, signal, advance)
+    output = output or checkpoint.with_suffix(".esnn")
+    notes = {"classes": list(network.classes), "report": conversion.report.as_json()}
+    blob.save(output, conversion.graph, notes)
+    if as_json:
+        click.echo(json.dumps(conversion.report.as_json(), indent=2))
+    else:
+        print_report(conversion.report)
+        click.echo(f"wrote {output}")
+    if signal is not None and labels is not None:
+        from edgesnn import runtime
+
+        outputs = runtime.run(
+            blob.pack_image(conversion.graph), conversion.graph.input.quantize(signal), digests=False
+        )
+        expected = load_labels(labels, len(signal))
+        accuracy = float((outputs.labels == expected).mean())
+        click.echo(f"accuracy on these recordings {accuracy:.4f}", err=as_json)
+
+
+@main.command()
+@click.argument("model", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Show the operations of a model, its flash, its RAM and what a step can cost at worst."""
+    from edgesnn import blob
+    from edgesnn.inspection import describe, table
+
+    loaded = blob.load(model)
+    description = describe(loaded)
+    if as_json:
+        click.echo(json.dumps(description, indent=2))
+        return
+    click.echo(table(description))
+
+
+@main.command()
+@click.argument("model", type=PATH)
+@click.option("--input", "recordings", type=PATH, required=True, help=(
+    "Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy."))
+@click.option("--labels", type=PATH, help="Labels (samples), .npy: also print the accuracy.")
+@click.option("--backend", default="core", show_default=True, help=(
+    "reference, core, or a board: virtual, an emulated one, a port or URL."))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def run(
+    model: Path, recordings: Path, labels: Path | None, backend: str, as_json: bool
+) -> None:
+    """Run recordings through a model, each from a reset."""
+    from edgesnn import blob
+    from edgesnn.terminal import progress_bar
+
+    loaded = blob.load(model)
+    signal = load_recordings(recordings)
+    expected = None if labels is None else load_labels(labels, len(signal))
+    frames = loaded.graph.input.quantize(signal)
+    with progress_bar(f"running on {backend}", frames.shape[0] * frames.shape[1]) as advance:
+        outputs = run_backend(backend, loaded, frames, advance)
+    summary = summarize(loaded, outputs, expected, backend)
+    click.echo(json.dumps(summary) if as_json else as_lines(summary))
+
+
+def run_backend(
+    name: str, model: Model, frames: npt.NDArray[np.int16], progress: Any  # noqa: ANN401
+) -> Outputs:
+    """Run frames on the reference, the core, or a board from a plug-in.
+
+    Raises:
+        MissingError: no such backend.
+    """
+    if name == "reference":
+        from edgesnn import reference
+
+        return reference.run(model.graph, frames, progress)
+    if name == "core":
+        from edgesnn import runtime
+
+        return runtime.run(model.image, frames, progress, digests=False)
+    for entry in entry_points(group=BACKENDS, name="board"):
+        outputs: Outputs = entry.load()(name, model, frames, progress)
+        return outputs
+    raise MissingError(f"no backend is called '{name}': there is reference and core")
+
+
+def summarize(
+    model: Model, outputs: Outputs, expected: npt.NDArray[np.int64] | None, backend: str
+) -> dict[str, Any]:
+    """What `run` prints, as JSON-able data."""
+    samples = len(outputs.labels)
+    summary: dict[str, Any] = {
+        "backend": backend,
+        "samples": samples,
+        "predictions": [int(k) for k in outputs.labels],
+        "classes": list(model.classes),
+        "synops_per_sample": float(outputs.synops.mean()) if samples else 0.0,
+        "macs_per_sample": float(outputs.macs.mean()) if samples else 0.0,
+        "spikes_per_sample": float(outputs.spikes.mean()) if samples else 0.0,
+    }
+    if expected is not None:
+        summary["accuracy"] = float((outputs.labels == expected).mean())
+    return summary
+
+
+def as_lines(summary: dict[str, Any]) -> str:
+    """A summary for people: one fact a line, predictions by class."""
+    classes = summary["classes"]
+    counts = {name: 0 for name in classes}
+    for prediction in summary["predictions"]:
+        counts[classes[prediction]] += 1
+    lines = [f"{summary['samples']} samples on {summary['backend']}"]
+    if "accuracy" in summary:
+        lines.append(f"accuracy           {summary['accuracy']:.4f}")
+    lines += [
+        "predictions        " + ", ".join(f"{name} {n}" for name, n in counts.items()),
+        f"synaptic additions {summary['synops_per_sample']:,.0f} a sample",
+        f"analog products    {summary['macs_per_sample']:,.0f} a sample",
+        f"spikes             {summary['spikes_per_sample']:,.0f} a sample",
+    ]
+    return "\n".join(lines)
+
+
+def load_recordings(path: Path) -> npt.NDArray[Any]:
+    """Recordings (samples, steps, channels) from a .npy file.
+
+    Raises:
+        MissingError: no such file.
+        FormatError: not a .npy file of numbers with three axes.
+    """
+    array = _load_npy(path)
+    if array.ndim != 3 or array.dtype.kind not in "biuf" or array.size == 0:
+        raise FormatError(
+            f"{path} holds {array.dtype} of shape {array.shape}: give numbers of shape "
+            "(samples, steps, channels)"
+        )
+    return array
+
+
+def load_labels(path: Path, samples: int) -> npt.NDArray[np.int64]:
+    """Labels (samples,) from a .npy file.
+
+    Raises:
+        MissingError: no such file.
+        FormatError: not one whole number a sample.
+    """
+    import numpy as np
+
+    array = _load_npy(path)
+    if array.shape != (samples,) or array.dtype.kind not in "biu":
+        raise FormatError(
+            f"{path} holds {array.dtype} of shape {array.shape}: give one whole number for each of "
+            f"the {samples} samples"
+        )
+    return array.astype(np.int64)
+
+
+def _load_npy(path: Path) -> npt.NDArray[Any]:
+    import numpy as np
+
+    if not path.is_file():
+        raise MissingError(f"there is no file {path}: check the path")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FormatError(f"{path} is not a .npy file ({error}): save it with numpy.save") from None
+    if not isinstance(array, np.ndarray):
+        raise FormatError(f"{path} is an archive of arrays: save the one array with numpy.save")
+    return array
+
+
+def print_report(report: FidelityReport) -> None:
+    """The fidelity report for people, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report.source}, as in {report.profile}", title_justify="left")
+    for heading in ("layer", "what", "verdict", "worst error", "why"):
+        table.add_column(heading, overflow="fold")
+    for layer in report.layers:
+        error = f"{100 * layer.error:.3f} %" if layer.error else ""
+        table.add_row(layer.layer, layer.what, layer.verdict.value, error, layer.reason)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    for remark in report.remarks:
+        console.print(f"assumed: {remark}", highlight=False)
+    if report.label_agreement is None:
+        console.print("nothing was measured: give recordings with --calibrate", highlight=False)
+        return
+    spikes = ", ".join(f"{k} {100 * v:.2f} %" for k, v in report.spike_agreement.items())
+    use = ", ".join(f"{k} {100 * v:.2f} %" for k, v in report.state_use.items())
+    console.print(
+        f"on {report.calibration_samples} recordings: same label as the float network "
+        f"{100 * report.label_agreement:.2f} %\nsame spikes: {spikes}\n"
+        f"largest membrane, of what fits: {use}",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
+
