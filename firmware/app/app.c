@@ -38,8 +38,12 @@ static uint32_t get32(const uint8_t *at) {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
+/* the longest payload that fits the packet buffer, and whose packet, stuffed, fits the window */
 static uint32_t payload_limit(const app *a) {
-    return a->capacity - ESNN_PACKET_HEAD - ESNN_PACKET_TAIL;
+    const uint32_t window = (uint32_t)board_window();
+    const uint32_t stuffed = window - window / 254u - 2u;
+    const uint32_t limit = a->capacity < stuffed ? a->capacity : stuffed;
+    return limit - ESNN_PACKET_HEAD - ESNN_PACKET_TAIL;
 }
 
 static void to_board(void *context, const uint8_t *data, size_t size) {

@@ -1,0 +1,82 @@
+/* The board functions on a file descriptor.
+ * SPDX-License-Identifier: Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app.h"
+#include "board.h"
+#include "virtual.h"
+
+#define WINDOW 16384u /* less than a pty or a socket takes before it makes the host wait */
+#define PACKET (4096u + 16u)
+
+/* board.h names no board, as a microcontroller is just one: neither can a process be two */
+static int link_fd;
+
+/* after a transfer that failed: may it be tried again? Waits until it is worth it. */
+static int try_again(short events) {
+    struct pollfd p = {.fd = link_fd, .events = events};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return poll(&p, 1, -1) > 0 || errno == EINTR;
+    }
+    return errno == EINTR;
+}
+
+const char *board_name(void) { return "virtual"; }
+
+size_t board_read(uint8_t *data, size_t max) {
+    for (;;) {
+        const ssize_t n = read(link_fd, data, max);
+        if (n >= 0) {
+            return (size_t)n;
+        }
+        if (!try_again(POLLIN)) { /* a pty tells its end by EIO */
+            return 0;
+        }
+    }
+}
+
+size_t board_window(void) { return WINDOW; }
+
+void board_write(const uint8_t *data, size_t n) {
+    while (n > 0) {
+        const ssize_t sent = write(link_fd, data, n);
+        if (sent >= 0) {
+            data += sent;
+            n -= (size_t)sent;
+        } else if (!try_again(POLLOUT)) {
+            return; /* nobody is left to read it, which the next board_read tells the app */
+        }
+    }
+}
+
+uint32_t board_micros(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)((uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u);
+}
+
+int virtual_board_run(int fd, size_t model_size, size_t arena_size) {
+    const esnn_app_memory memory = {
+        .model = calloc(1, model_size),
+        .model_size = model_size,
+        .arena = calloc(1, arena_size),
+        .arena_size = arena_size,
+        .packet = calloc(1, PACKET),
+        .packet_size = PACKET,
+    };
+    const int enough = memory.model != NULL && memory.arena != NULL && memory.packet != NULL;
+    if (enough) {
+        link_fd = fd;
+        esnn_app_run(&memory);
+    }
+    free(memory.model);
+    free(memory.arena);
+    free(memory.packet);
+    return enough ? 0 : -1;
+}
