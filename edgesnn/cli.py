@@ -36,7 +36,11 @@ class PluginGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         for entry in entry_points(group=COMMANDS, name=cmd_name):
-            command: click.Command = entry.load()
+            try:
+                command: click.Command = entry.load()
+            except ImportError as error:  # one broken plug-in must not take the others along
+                click.echo(f"edgesnn: command '{cmd_name}' cannot be loaded: {error}", err=True)
+                return None
             return command
         return super().get_command(ctx, cmd_name)
 

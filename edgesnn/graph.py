@@ -304,7 +304,8 @@ class Graph(_Comparable):
     Args:
         input: where frames enter.
         populations: one or more, in order of update.
-        projections: grouped by target, in the order of the populations.
+        projections: grouped by target, in the order of the populations, and within a target in
+            the order of falling shift, so that one sum can be scaled up on the way.
         readout: how scores are made.
         step_us: time from one frame to the next, µs (0: not tied to real time).
         selftest: golden run, or None.
@@ -372,10 +373,10 @@ def _validate(graph: Graph) -> None:
         _check_population(population)
     for projection in graph.projections:
         _check_projection(graph, projection, names)
-    order = [names.index(p.target) for p in graph.projections]
+    order = [(names.index(p.target), -p.shift) for p in graph.projections]
     if order != sorted(order):
         raise ModelError(
-            "the projections are not grouped by target in the order of the populations: sort them"
+            "the projections are not in the order of their targets and of falling shift: sort them"
         )
     for population in graph.populations:
         bound = largest_current(graph, population)

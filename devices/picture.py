@@ -1,0 +1,153 @@
+"""Pictures of a session (the one module that needs matplotlib, extra `demo`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesnn import reference
+from edgesnn.devices.recordings import Recordings
+from edgesnn.devices.session import Session
+from edgesnn.errors import MissingError
+from edgesnn.graph import Graph, Int16Array
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.axes import Axes
+except ImportError:
+    raise MissingError(
+        "matplotlib, which draws the picture, is not installed: pip install 'edgesnn[demo]'"
+    ) from None
+
+INK = "#1f2933"
+HUES = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#475569")
+
+
+def report(
+    path: Path,
+    graph: Graph,
+    recordings: Recordings,
+    frames: Int16Array,
+    session: Session,
+    confusion: npt.NDArray[np.int64],
+) -> None:
+    """Draw signals, spikes and prediction over time, and the confusion matrix, to a PNG file.
+
+    One recording of each class is shown, one after the other. The spikes are the reference's:
+    where the session agrees with it, they are the board's.
+    """
+    chosen = [int(np.argmax(recordings.label == k)) for k in range(len(recordings.classes))]
+    seconds = np.arange(len(chosen) * frames.shape[1]) / recordings.rate_hz
+    pyplot.rcParams.update({"font.size": 9, "axes.edgecolor": INK, "text.color": INK})
+    figure = pyplot.figure(figsize=(13, 9), layout="constrained")
+    grid = figure.add_gridspec(4, 2, width_ratios=(3, 1.15), height_ratios=(1, 1, 1.8, 1))
+    over_time = [figure.add_subplot(grid[0, 0])]
+    over_time += [figure.add_subplot(grid[k, 0], sharex=over_time[0]) for k in (1, 2, 3)]
+    signal = np.concatenate([recordings.signal[k] for k in chosen])
+    _signals(over_time[:2], seconds, signal, recordings.units)
+    _spikes(over_time[2], graph, frames[chosen], recordings.rate_hz)
+    _prediction(over_time[3], seconds, recordings, session, chosen)
+    for axes in over_time:
+        for border in range(1, len(chosen)):
+            axes.axvline(border * frames.shape[1] / recordings.rate_hz, color="#9aa5b1", lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    for place, k in enumerate(chosen):
+        over_time[0].text(
+            (place + 0.5) / len(chosen), 1.04, recordings.classes[recordings.label[k]],
+            transform=over_time[0].transAxes, ha="center", weight="bold",
+        )  # fmt: skip
+    over_time[-1].set_xlabel("seconds, one recording of each activity")
+    _matrix(figure.add_subplot(grid[:2, 1]), confusion, recordings.classes)
+    _latency(figure.add_subplot(grid[2, 1]), session)
+    _facts(figure.add_subplot(grid[3, 1]), session, confusion)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _signals(
+    axes: list[Axes], seconds: npt.NDArray[Any], signal: npt.NDArray[Any], units: tuple[str, ...]
+) -> None:
+    for place, unit in zip(axes, dict.fromkeys(units), strict=True):
+        channels = [c for c, name in enumerate(units) if name == unit]
+        for hue, channel, axis in zip(HUES, channels, "xyz", strict=False):
+            place.plot(seconds, signal[:, channel], lw=0.9, color=hue, label=axis)
+        place.set_ylabel(unit)
+        place.legend(loc="upper left", ncols=3, frameon=False, fontsize=7)
+
+
+def _spikes(axes: Axes, graph: Graph, frames: Int16Array, rate: float) -> None:
+    """A dot a spike, populations stacked, recordings side by side."""
+    steps = frames.shape[1]
+    base = 0
+    rows: dict[str, int] = {}
+    for population in graph.populations:
+        rows[population.name] = base
+        base += population.size
+    dots: dict[str, list[tuple[float, int]]] = {name: [] for name in rows}
+    for t, state in enumerate(reference.steps(graph, frames)):
+        for name, first in rows.items():
+            for sample, neuron in np.argwhere(state.emitted[name]):
+                dots[name].append(((sample * steps + t) / rate, first + int(neuron)))
+    for hue, (name, points) in zip(HUES * len(rows), dots.items(), strict=False):
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, ".", ms=1.6, color=hue)
+    middles = [rows[p.name] + p.size / 2 for p in graph.populations]
+    axes.set_yticks(middles, [f"{p.name} ({p.size})" for p in graph.populations])
+    axes.set_ylim(-1, base)
+    axes.set_ylabel("spikes")
+
+
+def _prediction(
+    axes: Axes,
+    seconds: npt.NDArray[Any],
+    recordings: Recordings,
+    session: Session,
+    chosen: list[int],
+) -> None:
+    labels = np.concatenate([session.outputs.step_labels[k] for k in chosen])
+    truth = np.repeat(recordings.label[chosen], session.fates.shape[1])
+    axes.plot(seconds, truth, color="#cbd2d9", lw=6, solid_capstyle="butt", label="truth")
+    axes.plot(seconds, labels, ".", ms=3, color=INK, label="answer of the board")
+    axes.set_yticks(range(len(recordings.classes)), recordings.classes)
+    axes.set_ylim(-0.6, len(recordings.classes) - 0.4)
+    axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=7)
+    axes.set_ylabel("prediction")
+
+
+def _matrix(axes: Axes, confusion: npt.NDArray[np.int64], classes: tuple[str, ...]) -> None:
+    axes.imshow(confusion, cmap="Blues")
+    for row, column in np.ndindex(confusion.shape):
+        count = int(confusion[row, column])
+        dark = count > confusion.max() / 2
+        axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else INK)
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    axes.set_title("test recordings")
+
+
+def _latency(axes: Axes, session: Session) -> None:
+    answered = session.latency[np.isfinite(session.latency)] * 1e3
+    axes.hist(answered, bins=40, color=HUES[0])
+    axes.set_xlabel("round trip, ms (queueing included)")
+    axes.set_ylabel("frames")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _facts(axes: Axes, session: Session, confusion: npt.NDArray[np.int64]) -> None:
+    axes.axis("off")
+    lines = (
+        f"board {session.board}",
+        f"accuracy {100 * np.trace(confusion) / confusion.sum():.1f} %",
+        f"{session.answered} of {session.sent} frames answered",
+        f"{session.micros.mean():,.0f} µs a step on the board",
+    )
+    axes.text(0, 1, "\n".join(lines), va="top", linespacing=1.7)

@@ -1,0 +1,34 @@
+"""What tests share: recordings and models made elsewhere, where this machine has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _elsewhere(variable: str, folder: str) -> Callable[[str], Path]:
+    root = Path(os.environ.get(variable, ROOT.parent / "shared" / folder))
+
+    def find(name: str) -> Path:
+        if not (root / name).exists():
+            pytest.skip(f"{name} is not in {variable} or ../shared/{folder}")
+        return root / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Path of a recording in `$EDGESNN_DATA` or `../shared/data`; skips the test without it."""
+    return _elsewhere("EDGESNN_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def shared_model() -> Callable[[str], Path]:
+    """Path of a model in `$EDGESNN_MODELS` or `../shared/models`; skips the test without it."""
+    return _elsewhere("EDGESNN_MODELS", "models")
