@@ -113,7 +113,7 @@ def _prediction(
 ) -> None:
     labels = np.concatenate([session.outputs.step_labels[k] for k in chosen])
     truth = np.repeat(recordings.label[chosen], session.fates.shape[1])
-    axes.plot(seconds, truth, color="#cbd2d9", lw=6, solid_capstyle="butt", label="truth")
+    axes.step(seconds, truth, color="#cbd2d9", lw=6, where="mid", label="truth")
     axes.plot(seconds, labels, ".", ms=3, color=INK, label="answer of the board")
     axes.set_yticks(range(len(recordings.classes)), recordings.classes)
     axes.set_ylim(-0.6, len(recordings.classes) - 0.4)

@@ -24,9 +24,7 @@ static int inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
     return (offset & 3u) == 0 && offset <= h->length && bytes <= h->length - offset;
 }
 
-static uint32_t magnitude(int32_t x) {
-    return x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
-}
+static uint32_t magnitude(int32_t x) { return x < 0 ? 0u - (uint32_t)x : (uint32_t)x; }
 
 static uint32_t largest(const int32_t *values, size_t n) {
     uint32_t max = 0;

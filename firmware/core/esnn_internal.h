@@ -65,9 +65,7 @@ typedef char esnn_assert_layout[sizeof(esnn_header) == 64 && sizeof(esnn_populat
                                     : -1];
 typedef char esnn_assert_arithmetic_shift[(-1 >> 1) == -1 ? 1 : -1];
 
-static inline uint32_t esnn_align(uint32_t bytes) {
-    return (bytes + 3u) & ~3u;
-}
+static inline uint32_t esnn_align(uint32_t bytes) { return (bytes + 3u) & ~3u; }
 
 static inline const esnn_header *esnn_header_of(const void *image) {
     return (const esnn_header *)image;
@@ -81,9 +79,7 @@ static inline const esnn_projection *esnn_projections_of(const uint8_t *image) {
     return (const esnn_projection *)(const void *)(image + esnn_header_of(image)->projections);
 }
 
-static inline esnn_slot *esnn_slots_of(uint8_t *arena) {
-    return (esnn_slot *)(void *)arena;
-}
+static inline esnn_slot *esnn_slots_of(uint8_t *arena) { return (esnn_slot *)(void *)arena; }
 
 /* Add the weight rows of the events in [first, first + n_in) to acc; returns how many there were.
  * events starts at the first event not below `first`. */

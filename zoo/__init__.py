@@ -1,0 +1,1 @@
+"""Small trained networks with the recipes that made them."""
