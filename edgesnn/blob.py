@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,10 +205,13 @@ def save(path: str | os.PathLike[str], graph: Graph, notes: dict[str, Any] | Non
         MissingError: the folder is not there or may not be written.
     """
     path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(pack(graph, notes))
-        os.replace(file.name, path)
+        try:
+            part.write_bytes(pack(graph, notes))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise MissingError(f"cannot write {path}: {error.strerror}; choose another folder") from None
 
@@ -248,8 +250,8 @@ def unpack(data: bytes, where: str = "the blob") -> Model:
 def _image_length(data: bytes, where: str) -> int:
     if len(data) < HEADER.size or data[:4] != MAGIC:
         raise FormatError(f"{where} is not an .esnn file: give one made by `edgesnn convert`")
-    _, version, _, length, crc = struct.unpack_from("<4sHHII", data)
-    if version != VERSION:
+    _, version, header_size, length, crc = struct.unpack_from("<4sHHII", data)
+    if version != VERSION or header_size != HEADER.size:
         raise FormatError(
             f"{where} has format version {version}, this edgesnn reads {VERSION}: convert it again"
         )

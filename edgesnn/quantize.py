@@ -54,6 +54,8 @@ from edgesnn.network import (
 )
 
 WEIGHT_MAX = 127
+# thresholds and biases are kept this far below what fits: a membrane may well be 32 times as large
+LARGEST_KEPT = THRESHOLD_BOUND >> 4
 STATE_PLACES = 8
 INPUT_HEADROOM = 2.0
 SELFTEST_STEPS = 16
@@ -242,13 +244,14 @@ def _scale(
 def _smallest_scale(
     population: Population, synapses: list[_Synapses], shifts: list[int]
 ) -> Float64Array:
-    """The finest scale of each neuron that keeps weights in 8 bits and thresholds in bounds."""
-    threshold = np.abs(np.broadcast_to(population.threshold, (population.size,))).astype(np.float64)
-    # a neuron without weights still needs its bias and threshold kept
-    scale = np.maximum(threshold, np.abs(population.bias)) / (THRESHOLD_BOUND >> 4)
+    """The finest scale of each neuron that keeps weights in 8 bits and the rest in bounds."""
+    scale = np.abs(population.bias).astype(np.float64) / LARGEST_KEPT
     for s, shift in zip(synapses, shifts, strict=True):
         rows = np.abs(s.weight).max(axis=1, initial=0) / (WEIGHT_MAX * 2.0**shift)
         scale = np.maximum(scale, s.per_neuron(rows))
+    threshold = np.abs(np.broadcast_to(population.threshold, (population.size,))).astype(np.float64)
+    if not _out_of_reach(threshold, scale):
+        scale = np.maximum(scale, threshold / LARGEST_KEPT)
     scale[scale == 0] = 1.0
     before = np.zeros_like(scale)
     while not np.array_equal(before, scale):  # blocks that share weights share scales
@@ -256,6 +259,15 @@ def _smallest_scale(
         for s in synapses:
             scale = s.per_neuron(scale.reshape(s.projection.blocks, -1).max(axis=0))
     return scale
+
+
+def _out_of_reach(threshold: Float64Array, scale: Float64Array) -> bool:
+    """Whether no membrane that fits could pass any of these thresholds.
+
+    A read-out that is trained on its potential is given such a threshold so that it never spikes;
+    scaling it into range would leave nothing of the weights.
+    """
+    return bool(np.all(threshold > NEVER * scale))
 
 
 def _rounding_error(
@@ -298,28 +310,24 @@ def _dense(synapses: _Synapses, scale: Float64Array, shift: int) -> tuple[Dense,
 
 def _neurons(population: Population, scale: Float64Array) -> tuple[LIF | CubaLIF, LayerReport]:
     size = population.size
-    limit = THRESHOLD_BOUND - 1 if population.reset is Reset.SUBTRACT else NEVER
-    threshold = np.rint(np.broadcast_to(population.threshold, (size,)) / scale)
-    if np.abs(threshold).max() > limit and population.reset is Reset.SUBTRACT:
-        raise ModelError(
-            f"population '{population.name}' ({population.layer}) has a threshold so far above its "
-            "weights that both do not fit in 30 bits: it never spikes, leave it out"
-        )
+    real_threshold = np.broadcast_to(population.threshold, (size,)).astype(np.float64)
+    silent = _out_of_reach(real_threshold, scale)
     common: dict[str, Any] = {
         "name": population.name,
         "decay": _q15(population.beta),
-        "threshold": np.clip(threshold, -limit, limit).astype(np.int32),
+        "threshold": np.rint(np.minimum(real_threshold / scale, NEVER)).astype(np.int32),
         "bias": np.rint(population.bias / scale).astype(np.int32),
-        "reset": population.reset,
+        "reset": Reset.NONE if silent else population.reset,
     }
     pairs = [(population.beta, common["decay"] / DECAY_ONE)]
     if population.alpha is not None:
         common["synaptic_decay"] = _q15(population.alpha)
         pairs.append((population.alpha, common["synaptic_decay"] / DECAY_ONE))
     error = max(float(np.abs(real - kept).max()) for real, kept in pairs)
-    real_threshold = np.broadcast_to(population.threshold, (size,)).astype(np.float64)
-    rounded = common["threshold"] * scale - real_threshold
-    error = max(error, float(np.abs(rounded / np.where(real_threshold, real_threshold, 1)).max()))
+    if not silent:
+        rounded = common["threshold"] * scale - real_threshold
+        relative = np.abs(rounded / np.where(real_threshold, real_threshold, 1))
+        error = max(error, float(relative.max()))
     report = LayerReport(
         population.layer,
         f"{size} neurons '{population.name}'",
