@@ -131,11 +131,15 @@ class _Builder:
     def _encoder(self) -> str:
         """Build the encoder's layers; returns the name of what carries x."""
         source = "input"
-        for n in range(sum(bool(re.fullmatch(r"encoder\.\d+\.linear\.weight", k)) for k in self.state)):
+        for n in range(
+            sum(bool(re.fullmatch(r"encoder\.\d+\.linear\.weight", k)) for k in self.state)
+        ):
             prefix, name = f"encoder.{n}.", f"encoder{n}"
             weight = self._weight(prefix + "linear.")
             bias = prefix + "linear.bias"
-            self._population(name, prefix + "spk.", len(weight), bias if bias in self.state else None)
+            self._population(
+                name, prefix + "spk.", len(weight), bias if bias in self.state else None
+            )
             self._project(source, name, prefix + "linear.")
             source = name
         return source
@@ -150,11 +154,17 @@ class _Builder:
 
     def _names(self, key: str, count: int) -> tuple[str, ...]:
         names = self.hyper.get(key, ())
-        return tuple(map(str, names)) if isinstance(names, (list, tuple)) and len(names) == count else ()
+        return (
+            tuple(map(str, names))
+            if isinstance(names, (list, tuple)) and len(names) == count
+            else ()
+        )
 
     def _array(self, key: str) -> FloatArray:
         if key not in self.state:
-            raise FormatError(f"{self.path} lacks the key '{key}': save the whole model's state_dict")
+            raise FormatError(
+                f"{self.path} lacks the key '{key}': save the whole model's state_dict"
+            )
         self.used.add(key)
         return self.state[key].astype(np.float32)
 

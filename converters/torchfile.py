@@ -47,7 +47,7 @@ class _Storage:
     values: npt.NDArray[Any]
 
 
-def read_torch(path: Path) -> Any:  # noqa: ANN401
+def read_torch(path: Path) -> Any:
     """What was given to `torch.save`, with tensors as NumPy arrays (bfloat16 as float32).
 
     Raises:
@@ -75,7 +75,9 @@ class _Unpickler(pickle.Unpickler):
     def of(cls, archive: zipfile.ZipFile, path: Path) -> _Unpickler:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise FormatError(f"{path} is a zip archive without PyTorch's data.pkl: give a checkpoint")
+            raise FormatError(
+                f"{path} is a zip archive without PyTorch's data.pkl: give a checkpoint"
+            )
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise FormatError(f"{path} is a compressed archive, which torch.save never writes")
         folder = pickles[0][: -len("data.pkl")]
@@ -88,7 +90,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(archive.open(folder + "data.pkl"))
         self._archive, self._path, self._folder = archive, path, folder
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+    def find_class(self, module: str, name: str) -> Any:
         known: dict[tuple[str, str], Callable[..., Any]] = {
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -107,7 +109,7 @@ class _Unpickler(pickle.Unpickler):
             )
         return known[module, name]
 
-    def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401
+    def persistent_load(self, pid: Any) -> _Storage:
         tag, kind, key, _, count = pid
         if tag != "storage" or kind not in STORAGES:
             raise ValueError(f"unknown storage {tag} {kind}")
@@ -124,15 +126,19 @@ def _rebuild_tensor(
     values = storage.values
     count = int(np.prod(size, dtype=object))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if min((offset, *size, *stride, 0)) < 0 or count > len(values) or (count and last >= len(values)):
+    if (
+        min((offset, *size, *stride, 0)) < 0
+        or count > len(values)
+        or (count and last >= len(values))
+    ):
         raise ValueError(f"a tensor of shape {tuple(size)} leaves its storage")
     if count == 0:
         return np.zeros(size, values.dtype)
     strides = [step * values.itemsize for step in stride]
-    tensor = np.lib.stride_tricks.as_strided(values[offset:], size, strides).copy()
+    tensor: npt.NDArray[Any] = np.lib.stride_tricks.as_strided(values[offset:], size, strides)
     if storage.kind == "BFloat16Storage":
-        return (tensor.astype(np.uint32) << 16).view(np.float32)
-    return tensor
+        tensor = (tensor.astype(np.uint32) << 16).view(np.float32)
+    return np.array(tensor)
 
 
 def _rebuild_parameter(data: npt.NDArray[Any], *_: object) -> npt.NDArray[Any]:

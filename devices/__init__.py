@@ -1,4 +1,4 @@
-"""Boards, real, emulated and virtual: streaming recordings to them and keeping every frame's fate."""
+"""Boards, real, emulated and virtual: recordings streamed to them, every frame's fate kept."""
 
 from edgesnn.devices.backend import open_board
 from edgesnn.devices.board import Answer, Board, Result

@@ -64,6 +64,7 @@ class Board:
 
     @property
     def bad_packets(self) -> int:
+        """Damaged packets that came from the board."""
         return self._decoder.bad
 
     def close(self) -> None:
@@ -85,7 +86,9 @@ class Board:
         image = model.image
         self.model = None
         self._order(protocol.MODEL_BEGIN, struct.pack("<I", len(image)))
-        piece = min(MODEL_PIECE, self.info.payload_limit - 4, self.info.window - PACKET_OVERHEAD - 4)
+        piece = min(
+            MODEL_PIECE, self.info.payload_limit - 4, self.info.window - PACKET_OVERHEAD - 4
+        )
         for offset in range(0, len(image), piece):
             data = image[offset : offset + piece]
             self._order(protocol.MODEL_DATA, struct.pack("<I", offset) + data)

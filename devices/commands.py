@@ -52,8 +52,8 @@ def stream(
     if session.lost:
         sample, step = session.lost[0]
         raise DeviceError(
-            f"{len(session.lost)} frames were lost, the first is step {step} of recording {sample}: "
-            "check the link"
+            f"{len(session.lost)} frames were lost, the first is step {step} of recording "
+            f"{sample}: check the link"
         )
 
 
@@ -118,7 +118,7 @@ def first_difference(session: Session, expected: Outputs) -> str | None:
     )
 
 
-def _load(model: Path, recordings: Path) -> Any:  # noqa: ANN401
+def _load(model: Path, recordings: Path) -> Any:
     from edgesnn import blob
     from edgesnn.cli import load_recordings
 
@@ -126,7 +126,7 @@ def _load(model: Path, recordings: Path) -> Any:  # noqa: ANN401
     return loaded, loaded.graph.input.quantize(load_recordings(recordings))
 
 
-def _stream(name: str, model: Any, frames: Any, period: float) -> Session:  # noqa: ANN401
+def _stream(name: str, model: Any, frames: Any, period: float) -> Session:
     from edgesnn.devices.backend import open_board
     from edgesnn.devices.session import Stream
     from edgesnn.terminal import progress_bar

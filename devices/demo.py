@@ -87,7 +87,7 @@ def demo(board: str, output: Path, realtime: bool) -> None:
 def confusion(
     truth: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], classes: int
 ) -> npt.NDArray[np.int64]:
-    """Confusion matrix (classes, classes): row the truth, column the answer; no answer, no count."""
+    """Confusion matrix (classes, classes), row truth, column answer; no answer is no count."""
     import numpy as np
 
     counts = np.zeros((classes, classes), np.int64)

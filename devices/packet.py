@@ -40,6 +40,11 @@ def stuff(data: bytes) -> bytes:
     return bytes(out)
 
 
+def stuffed_bytes(size: int) -> int:
+    """The most that `size` bytes can come to when they are stuffed."""
+    return size + size // (FULL_BLOCK - 1) + 1
+
+
 def unstuff(data: bytes) -> bytes | None:
     """The inverse of `stuff`; None where no data could have given these bytes."""
     out = bytearray()
@@ -62,19 +67,25 @@ def encode(packet: Packet) -> bytes:
     return stuff(body + TAIL.pack(zlib.crc32(body))) + b"\0"
 
 
+def packet_bytes(payload: int) -> int:
+    """The most that a packet with a payload of that size takes on a link, delimiter included."""
+    return stuffed_bytes(HEAD.size + payload + TAIL.size) + 1
+
+
 class Decoder:
     """Puts packets together from bytes as they arrive.
 
     Args:
-        limit: longest stuffed packet kept; a longer one is dropped and counted as bad.
+        capacity: longest packet kept, bytes: type, sequence number, payload and CRC-32. A longer
+            one is dropped and counted as bad.
 
     Attributes:
         bad: damaged or oversized packets dropped so far.
     """
 
-    def __init__(self, limit: int = 1 << 20) -> None:
+    def __init__(self, capacity: int = 1 << 20) -> None:
         self.bad = 0
-        self._limit = limit
+        self._capacity = capacity
         self._pending = bytearray()
         self._skip = False
 
@@ -84,7 +95,7 @@ class Decoder:
         *whole, rest = data.split(b"\0")
         for piece in whole:
             self._keep(piece)
-            packet = None if self._skip else _decode(bytes(self._pending))
+            packet = None if self._skip else _decode(bytes(self._pending), self._capacity)
             if packet is not None:
                 packets.append(packet)
             elif self._pending or self._skip:
@@ -95,16 +106,17 @@ class Decoder:
         return packets
 
     def _keep(self, piece: bytes) -> None:
-        if len(self._pending) + len(piece) > self._limit:
+        # no data of `capacity` bytes is longer than this when stuffed, however that was done
+        if len(self._pending) + len(piece) > stuffed_bytes(self._capacity):
             self._skip = True
             self._pending.clear()
         if not self._skip:
             self._pending += piece
 
 
-def _decode(stuffed: bytes) -> Packet | None:
+def _decode(stuffed: bytes, capacity: int) -> Packet | None:
     data = unstuff(stuffed)
-    if data is None or len(data) < HEAD.size + TAIL.size:
+    if data is None or not HEAD.size + TAIL.size <= len(data) <= capacity:
         return None
     body = data[: -TAIL.size]
     if TAIL.unpack_from(data, len(body))[0] != zlib.crc32(body):

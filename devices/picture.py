@@ -94,7 +94,7 @@ def _spikes(axes: Axes, graph: Graph, frames: Int16Array, rate: float) -> None:
         for name, first in rows.items():
             for sample, neuron in np.argwhere(state.emitted[name]):
                 dots[name].append(((sample * steps + t) / rate, first + int(neuron)))
-    for hue, (name, points) in zip(HUES * len(rows), dots.items(), strict=False):
+    for hue, points in zip(HUES * len(rows), dots.values(), strict=False):
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, ".", ms=1.6, color=hue)

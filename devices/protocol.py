@@ -83,9 +83,7 @@ class Info:
                 f"the board speaks protocol version {payload[0] if payload else 'none'}, this "
                 f"edgesnn speaks {VERSION}: update the older of the two"
             )
-        version, loaded, limit, window, model, arena = _unpack(
-            _INFO, payload[: _INFO.size], "INFO"
-        )
+        version, loaded, limit, window, model, arena = _unpack(_INFO, payload[: _INFO.size], "INFO")
         name = payload[_INFO.size :].decode("ascii", "replace")
         return cls(version, bool(loaded), limit, window, model, arena, name)
 

@@ -39,10 +39,14 @@ def firmware_path(board: str) -> Path:
         MissingError: it is not built.
     """
     set_by_user = os.environ.get("EDGESNN_FIRMWARE")
-    roots = [Path(set_by_user)] if set_by_user else [
-        Path(__file__).resolve().parent.parent / "build" / "firmware",
-        Path.cwd() / "build" / "firmware",
-    ]
+    roots = (
+        [Path(set_by_user)]
+        if set_by_user
+        else [
+            Path(__file__).resolve().parent.parent / "build" / "firmware",
+            Path.cwd() / "build" / "firmware",
+        ]
+    )
     for root in roots:
         path = root / board / "edgesnn.elf"
         if path.is_file():
@@ -63,7 +67,9 @@ class QemuTransport(SerialTransport):
 
     def __init__(self, board: str) -> None:
         if board not in BOARDS:
-            raise MissingError(f"no emulated board is called '{board}': there is {', '.join(BOARDS)}")
+            raise MissingError(
+                f"no emulated board is called '{board}': there is {', '.join(BOARDS)}"
+            )
         emulated = BOARDS[board]
         if shutil.which(emulated.program) is None:
             raise MissingError(

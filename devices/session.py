@@ -141,4 +141,3 @@ class Stream:
         outputs.macs[sample] += result.macs
         outputs.spikes[sample] += result.spikes
         outputs.digests[at] = result.digest
-

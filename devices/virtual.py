@@ -34,7 +34,9 @@ class VirtualTransport(SerialTransport):
         port = self._process.stdout.readline().decode().strip()
         if not port:
             self._stop()
-            raise DeviceError("the virtual board did not start: run `python -m edgesnn.devices.virtual`")
+            raise DeviceError(
+                "the virtual board did not start: run `python -m edgesnn.devices.virtual`"
+            )
         super().__init__(port)
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""Trained spiking networks on microcontrollers and watches, bit for bit as in Python."""

@@ -1,4 +1,4 @@
-"""Builds `edgesnn._core`: the C core, and the virtual board, as a Python extension (cffi API mode)."""
+"""Builds `edgesnn._core`, the C core and the virtual board, as an extension (cffi, API mode)."""
 
 from __future__ import annotations
 

@@ -68,12 +68,14 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes; their numbers where the notes do not name them."""
         names = self.notes.get("classes", [])
         count = self.graph.size(self.graph.readout.population)
         return tuple(names) if len(names) == count else tuple(str(k) for k in range(count))
 
     @property
     def arena_bytes(self) -> int:
+        """Exact RAM for the state, bytes."""
         return arena_bytes(self.graph)
 
 
@@ -213,7 +215,9 @@ def save(path: str | os.PathLike[str], graph: Graph, notes: dict[str, Any] | Non
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise MissingError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+        raise MissingError(
+            f"cannot write {path}: {error.strerror}; choose another folder"
+        ) from None
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -364,6 +368,3 @@ def _unpack_readout(kind: int, mode: int, population: str) -> Readout:
     if kind == READOUT_POTENTIAL:
         return Potential(population, PotentialMode(mode))
     raise ValueError(f"the read-out is of unknown kind {kind}")
-
-
-

@@ -32,9 +32,13 @@ class PluginGroup(click.Group):
     """A click group whose further commands come from entry points, loaded when they are named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *(e.name for e in entry_points(group=COMMANDS))})
+        """Our own commands and the plug-ins'."""
+        return sorted(
+            {*super().list_commands(ctx), *(e.name for e in entry_points(group=COMMANDS))}
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
         for entry in entry_points(group=COMMANDS, name=cmd_name):
             try:
                 command: click.Command = entry.load()
@@ -44,7 +48,8 @@ class PluginGroup(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a user's mistake is one line on stderr and an exit code."""
         try:
             return super().invoke(ctx)
         except EdgesnnError as error:
@@ -100,7 +105,9 @@ def convert(
         from edgesnn import runtime
 
         outputs = runtime.run(
-            blob.pack_image(conversion.graph), conversion.graph.input.quantize(signal), digests=False
+            blob.pack_image(conversion.graph),
+            conversion.graph.input.quantize(signal),
+            digests=False,
         )
         expected = load_labels(labels, len(signal))
         accuracy = float((outputs.labels == expected).mean())
@@ -125,15 +132,22 @@ def inspect(model: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("model", type=PATH)
-@click.option("--input", "recordings", type=PATH, required=True, help=(
-    "Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy."))
+@click.option(
+    "--input",
+    "recordings",
+    type=PATH,
+    required=True,
+    help=("Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy."),
+)
 @click.option("--labels", type=PATH, help="Labels (samples), .npy: also print the accuracy.")
-@click.option("--backend", default="core", show_default=True, help=(
-    "reference, core, or a board: virtual, an emulated one, a port or URL."))
+@click.option(
+    "--backend",
+    default="core",
+    show_default=True,
+    help=("reference, core, or a board: virtual, an emulated one, a port or URL."),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def run(
-    model: Path, recordings: Path, labels: Path | None, backend: str, as_json: bool
-) -> None:
+def run(model: Path, recordings: Path, labels: Path | None, backend: str, as_json: bool) -> None:
     """Run recordings through a model, each from a reset."""
     from edgesnn import blob
     from edgesnn.terminal import progress_bar
@@ -148,9 +162,7 @@ def run(
     click.echo(json.dumps(summary) if as_json else as_lines(summary))
 
 
-def run_backend(
-    name: str, model: Model, frames: npt.NDArray[np.int16], progress: Any  # noqa: ANN401
-) -> Outputs:
+def run_backend(name: str, model: Model, frames: npt.NDArray[np.int16], progress: Any) -> Outputs:
     """Run frames on the reference, the core, or a board from a plug-in.
 
     Raises:
@@ -192,7 +204,7 @@ def summarize(
 def as_lines(summary: dict[str, Any]) -> str:
     """A summary for people: one fact a line, predictions by class."""
     classes = summary["classes"]
-    counts = {name: 0 for name in classes}
+    counts = dict.fromkeys(classes, 0)
     for prediction in summary["predictions"]:
         counts[classes[prediction]] += 1
     lines = [f"{summary['samples']} samples on {summary['backend']}"]
@@ -285,4 +297,3 @@ def print_report(report: FidelityReport) -> None:
 
 if __name__ == "__main__":
     main()
-

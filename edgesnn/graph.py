@@ -113,6 +113,7 @@ class AnalogInput(_Comparable):
 
     @property
     def size(self) -> int:
+        """Channels."""
         return len(self.fraction_bits)
 
     def quantize(self, signal: npt.NDArray[np.floating[Any]]) -> Int16Array:
@@ -188,6 +189,7 @@ class LIF(_Comparable):
 
     @property
     def size(self) -> int:
+        """Neurons."""
         return len(self.threshold)
 
 
@@ -216,6 +218,7 @@ class CubaLIF(_Comparable):
 
     @property
     def size(self) -> int:
+        """Neurons."""
         return len(self.threshold)
 
 
@@ -338,6 +341,7 @@ class Graph(_Comparable):
         return tuple(p for p in self.projections if p.target == target)
 
     def with_selftest(self, frames: Int16Array, digest: int) -> Graph:
+        """The same graph with a golden run in it; `edgesnn.reference.with_selftest` makes one."""
         return replace(self, selftest=SelfTest(frames, digest))
 
     def _names(self) -> list[str]:
@@ -462,5 +466,3 @@ def _check_projection(graph: Graph, part: Projection, names: list[str]) -> None:
     _require(
         actual == expected, what, f"joins {actual[1]} to {actual[0]} neurons, not {expected[::-1]}"
     )
-
-

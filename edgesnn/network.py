@@ -1,4 +1,4 @@
-"""The float network: what every converter makes, with its semantics pinned, and what was kept of it.
+"""The float network: what every converter makes, its semantics pinned, and what was kept of it.
 
 A network is what a framework trained: populations whose rule has every switch explicit, and
 projections between them. `Network.run` computes it as the framework does (float32), so that the
@@ -43,7 +43,7 @@ class Profile:
 class Population:
     """Neurons of one rule, snnTorch's `Leaky` (alpha None) or `Synaptic`.
 
-    In each step, with I the summed input (bias included) and r = [v > threshold] of the step before:
+    In each step, I the summed input (bias included), r = [v > threshold] of the step before:
 
         Leaky:     v = beta * v + I                      and the reset, as `edgesnn.graph.Reset`
         Synaptic:  i = alpha * i + I;  v = beta * v + i  and the reset
@@ -263,7 +263,8 @@ def _check_population(part: Population) -> None:
     for name, array in arrays.items():
         if array.shape not in ((), (1,), (part.size,)):
             raise ModelError(
-                f"{what}: {name} has shape {array.shape}, not () or ({part.size},): check the source"
+                f"{what}: {name} has shape {array.shape}, not () or ({part.size},): "
+                "check the source"
             )
         if not np.all(np.isfinite(array)):
             raise ModelError(f"{what}: {name} is not finite: the training diverged, train again")

@@ -107,12 +107,12 @@ def quantize(
         shared = network.readout.mode is not None and population.name == network.readout.population
         scale, shifts = _scale(population, synapses, shared)
         dense = [_dense(s, scale, shift) for s, shift in zip(synapses, shifts, strict=True)]
-        for projection, report in sorted(dense, key=lambda pair: -pair[0].shift):
+        for projection, layer in sorted(dense, key=lambda pair: -pair[0].shift):
             projections.append(projection)
-            layers.append(report)
-        neurons, report = _neurons(population, scale)
+            layers.append(layer)
+        neurons, layer = _neurons(population, scale)
         populations.append(neurons)
-        layers.append(report)
+        layers.append(layer)
     graph = Graph(
         input=part,
         populations=tuple(populations),
@@ -179,7 +179,7 @@ class _Synapses:
 
     @property
     def largest_current(self) -> int:
-        return self.weight.shape[1] * 128 * (1 << 15 if self.analog else 1)
+        return int(self.weight.shape[1]) * 128 * (1 << 15 if self.analog else 1)
 
     def per_neuron(self, rows: Float64Array) -> Float64Array:
         """Values of the weight's rows, (n_out,), for every neuron of the target, (size,)."""
@@ -286,7 +286,8 @@ def _rounding_error(
 
 def _row_scale(synapses: _Synapses, scale: Float64Array) -> Float64Array:
     """The scale of each row of a weight, (n_out,)."""
-    return scale.reshape(synapses.projection.blocks, -1)[0]
+    first: Float64Array = scale.reshape(synapses.projection.blocks, -1)[0]
+    return first
 
 
 def _dense(synapses: _Synapses, scale: Float64Array, shift: int) -> tuple[Dense, LayerReport]:

@@ -76,7 +76,7 @@ def synaptic_sum(projection: Projection, source: npt.NDArray[Any]) -> Int64Array
     samples, blocks = len(source), projection.blocks
     # float64 holds every integer below 2**53, and no sum here reaches 2**29: BLAS is exact
     blocked = source.reshape(samples, blocks, -1).astype(np.float64)
-    summed = (blocked @ projection.weights.T.astype(np.float64)).astype(np.int64)
+    summed: Int64Array = (blocked @ projection.weights.T.astype(np.float64)).astype(np.int64)
     return summed.reshape(samples, -1) << projection.shift
 
 
@@ -158,6 +158,7 @@ class State:
         return [np.flatnonzero(self.emitted[p.name][sample]) for p in self.graph.populations]
 
     def digest(self, sample: int, crc: int = 0) -> int:
+        """The `digest` of one sample's last step."""
         return digest(self.events(sample), self.scores[sample], crc)
 
 

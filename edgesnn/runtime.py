@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn import blob
 from edgesnn.errors import FormatError, ModelError
 from edgesnn.graph import Int16Array
 from edgesnn.reference import Outputs, Progress
@@ -17,7 +18,8 @@ try:
     from edgesnn import _core
 except ImportError as error:
     raise ModelError(
-        f"the C core is not built for this Python ({error}): install edgesnn again, with a C compiler"
+        f"the C core is not built for this Python ({error}): install edgesnn again, with a C "
+        "compiler"
     ) from None
 
 STATUS = {
@@ -107,7 +109,7 @@ def _run(
     width = 0
     spikes = None
     if want_raster:
-        width = _neurons(image)
+        width = sum(p.size for p in blob.unpack(image).graph.populations)
         spikes = np.zeros((samples, steps, width), np.uint8)
     step_labels = np.zeros((samples, steps), np.uint16)
     result = Outputs(
@@ -119,7 +121,7 @@ def _run(
         spikes=np.zeros(samples, np.int64),
         digests=np.zeros((samples, steps), np.uint32),
     )
-    blob = _aligned(image)
+    words = _aligned(image)
 
     def part(first: int, last: int) -> None:
         here = slice(first, last)
@@ -136,7 +138,7 @@ def _run(
             out.raster_width = width
         arena = _core.ffi.new("uint32_t[]", info["arena_bytes"] // 4)
         status = _core.lib.esnn_batch(
-            blob, len(image), arena, info["arena_bytes"],
+            words, len(image), arena, info["arena_bytes"],
             _pointer("int16_t *", frames[here]), last - first, steps, out,
         )  # fmt: skip
         if status != 0:
@@ -155,17 +157,11 @@ def _run(
     return result, spikes
 
 
-def _neurons(image: bytes) -> int:
-    from edgesnn.blob import unpack
-
-    return sum(p.size for p in unpack(image).graph.populations)
-
-
-def _pointer(ctype: str, array: npt.NDArray[Any]) -> Any:  # noqa: ANN401
+def _pointer(ctype: str, array: npt.NDArray[Any]) -> Any:
     return _core.ffi.cast(ctype, array.ctypes.data)
 
 
-def _aligned(image: bytes) -> Any:  # noqa: ANN401
+def _aligned(image: bytes) -> Any:
     """The image at an address that is a multiple of 4, as a cdata that owns its bytes."""
     words = _core.ffi.new("uint32_t[]", (len(image) + 3) // 4)
     _core.ffi.memmove(words, image, len(image))

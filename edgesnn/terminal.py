@@ -1,4 +1,4 @@
-"""What people see: progress bars, tables, errors in one line. Everything else goes to stdout plain."""
+"""Progress bars, on stderr; what a command has to say goes to stdout, plain."""
 
 from __future__ import annotations
 

@@ -28,9 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     np.save(folder / "x.npy", rng.normal(0, 5, (6, 30, 6)))
     np.save(folder / "y.npy", np.array([0, 1, 2, 3, 0, 1]))
-    done = edgesnn(
-        "convert", CHECKPOINT, "-o", folder / "m.esnn", "--calibrate", folder / "x.npy"
-    )
+    done = edgesnn("convert", CHECKPOINT, "-o", folder / "m.esnn", "--calibrate", folder / "x.npy")
     assert done.exit_code == 0, done.output
     return folder
 

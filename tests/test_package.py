@@ -28,7 +28,12 @@ def test_the_wheel_holds_the_packages_under_one_name(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"edgesnn"}
-    for name in ("converters/l2mu.py", "devices/board.py", "zoo/basicmotions/l2mu.ckpt", "py.typed"):
+    for name in (
+        "converters/l2mu.py",
+        "devices/board.py",
+        "zoo/basicmotions/l2mu.ckpt",
+        "py.typed",
+    ):
         assert f"edgesnn/{name}" in names
     assert any(name.startswith("edgesnn/_core") and name.endswith(".so") for name in names)
 

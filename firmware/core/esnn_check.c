@@ -95,7 +95,7 @@ static esnn_status check_neurons(const esnn_header *h, const esnn_population *p)
     const unsigned allowed =
         ESNN_DECAY_PER_NEURON | (cuba ? (unsigned)ESNN_SYNAPTIC_DECAY_PER_NEURON : 0u);
     if ((!cuba && p->kind != ESNN_LIF) || p->reset > ESNN_RESET_ZERO_DISCARD ||
-        (p->flags & ~allowed) != 0 || p->size == 0) {
+        (p->flags & ~allowed) != 0 || p->size == 0 || (!cuba && p->synaptic_decay != 0)) {
         return ESNN_ERR_FORMAT;
     }
     esnn_status status =
