@@ -27,6 +27,7 @@ from edgesnn.graph import (
     Dense,
     Graph,
     Input,
+    Int8Array,
     Population,
     Potential,
     PotentialMode,
@@ -46,6 +47,7 @@ POPULATION = struct.Struct("<BBBBHHIIIIHH4x")
 PROJECTION = struct.Struct("<BBHHHHHI16x")
 NOTES_HEADER = struct.Struct("<4sII")
 CRC_START = 16
+TILE = 16
 ANALOG_INPUT, SPIKE_INPUT, POPULATION_LIF, POPULATION_CUBA_LIF = 0, 1, 2, 3
 PROJECTION_DENSE = 0
 READOUT_SPIKE_COUNT, READOUT_POTENTIAL = 0, 1
@@ -118,8 +120,8 @@ class _Writer:
 def pack_image(graph: Graph) -> bytes:
     """The image of a graph: what `esnn_load` takes.
 
-    Weights lie source-major: a row of n_out bytes for each source neuron, padded to a multiple
-    of 4, so that a spike reads consecutive words.
+    Weights lie in tiles of TILE target neurons (see `tiled`), so that a tile's sums stay in
+    registers for all the spikes of a step.
     """
     n_populations = 1 + len(graph.populations)
     populations_at = HEADER.size
@@ -174,13 +176,33 @@ def _pack_population(part: Population, first: int, count: int, body: _Writer) ->
     )  # fmt: skip
 
 
+def tiled(weights: Int8Array) -> Int8Array:
+    """Weights (n_out, n_in) as they lie in an image, flat.
+
+    Tile after tile of TILE target neurons, the last of 4, 8, 12 or 16 (padded with 0); in each
+    tile a row of its width for every source neuron.
+    """
+    n_out, n_in = weights.shape
+    padded = np.zeros((align(n_out), n_in), np.int8)
+    padded[:n_out] = weights
+    tiles = [padded[o : o + TILE].T.ravel() for o in range(0, len(padded), TILE)]
+    return np.concatenate(tiles)
+
+
+def untiled(flat: Int8Array, n_out: int, n_in: int) -> Int8Array:
+    """The inverse of `tiled`: weights (n_out, n_in)."""
+    parts = []
+    for o in range(0, align(n_out), TILE):
+        width = min(TILE, align(n_out) - o)
+        parts.append(flat[o * n_in : (o + width) * n_in].reshape(n_in, width).T)
+    return np.ascontiguousarray(np.concatenate(parts)[:n_out])
+
+
 def _pack_projection(graph: Graph, part: Projection, body: _Writer) -> bytes:
     n_out, n_in = part.weights.shape
-    rows = np.zeros((n_in, align(n_out)), np.int8)
-    rows[:, :n_out] = part.weights.T
     return PROJECTION.pack(
         PROJECTION_DENSE, part.shift, graph.index(part.source), graph.index(part.target),
-        part.blocks, n_in, n_out, body.add(rows),
+        part.blocks, n_in, n_out, body.add(tiled(part.weights)),
     )  # fmt: skip
 
 
@@ -357,8 +379,7 @@ def _unpack_projection(image: bytes, at: int, names: list[str], read: _Reader) -
     kind, shift, source, target, blocks, n_in, n_out, weights_at = PROJECTION.unpack_from(image, at)
     if kind != PROJECTION_DENSE:
         raise ValueError(f"a projection is of unknown kind {kind}")
-    rows = read.array(weights_at, "<i1", n_in, align(n_out))
-    weights = np.ascontiguousarray(rows[:, :n_out].T)
+    weights = untiled(read.array(weights_at, "<i1", n_in * align(n_out)), n_out, n_in)
     return Dense(names[source], names[target], weights, shift, blocks)
 
 

@@ -175,8 +175,8 @@ class LIF(_Comparable):
     Args:
         name: unique in the graph.
         decay: (1,) or (size,) uint16, Q15 membrane decay, 0..DECAY_ONE.
-        threshold: (size,) int32; magnitude below THRESHOLD_BOUND for Reset.SUBTRACT, at most
-            NEVER otherwise (NEVER is above every membrane: the neuron never spikes).
+        threshold: (size,) int32, from 0 (a neuron at rest is silent) to THRESHOLD_BOUND - 1 for
+            Reset.SUBTRACT and to NEVER otherwise (above every membrane: it never spikes).
         bias: (size,) int32, a constant current in every step; all zero means none.
         reset: what a spike of the previous step does.
     """
@@ -307,8 +307,7 @@ class Graph(_Comparable):
     Args:
         input: where frames enter.
         populations: one or more, in order of update.
-        projections: grouped by target, in the order of the populations, and within a target in
-            the order of falling shift, so that one sum can be scaled up on the way.
+        projections: grouped by target, in the order of the populations.
         readout: how scores are made.
         step_us: time from one frame to the next, µs (0: not tied to real time).
         selftest: golden run, or None.
@@ -377,10 +376,10 @@ def _validate(graph: Graph) -> None:
         _check_population(population)
     for projection in graph.projections:
         _check_projection(graph, projection, names)
-    order = [(names.index(p.target), -p.shift) for p in graph.projections]
+    order = [names.index(p.target) for p in graph.projections]
     if order != sorted(order):
         raise ModelError(
-            "the projections are not in the order of their targets and of falling shift: sort them"
+            "the projections are not grouped by target in the order of the populations: sort them"
         )
     for population in graph.populations:
         bound = largest_current(graph, population)
@@ -450,7 +449,8 @@ def _check_population(part: Population) -> None:
     _require_array(f"{what}: threshold", part.threshold, np.int32, (part.size,))
     _require_array(f"{what}: bias", part.bias, np.int32, (part.size,))
     limit = THRESHOLD_BOUND - 1 if part.reset is Reset.SUBTRACT else NEVER
-    largest = int(np.abs(part.threshold.astype(np.int64)).max())
+    least, largest = int(part.threshold.min()), int(part.threshold.max())
+    _require(least >= 0, f"{what}: threshold", f"is {least}: a neuron would spike at rest")
     _require(largest <= limit, f"{what}: threshold", f"reaches {largest}, at most {limit} is exact")
 
 

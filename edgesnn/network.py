@@ -49,7 +49,8 @@ class Population:
         Synaptic:  i = alpha * i + I;  v = beta * v + i  and the reset
         spike = [v > threshold]
 
-    (snnTorch 0.7.0 to 1.0.0, `reset_delay=True`.)
+    (snnTorch 0.7.0 to 1.0.0, `reset_delay=True`; the `Synaptic` of 0.8.0 to 0.9.1 only where it
+    keeps its states itself: called with them, as lif(x, syn, mem), it takes `mem` for `syn`.)
 
     Args:
         name: unique in the network.
@@ -268,6 +269,8 @@ def _check_population(part: Population) -> None:
             )
         if not np.all(np.isfinite(array)):
             raise ModelError(f"{what}: {name} is not finite: the training diverged, train again")
+        if name == "threshold" and np.any(array < 0):
+            raise ModelError(f"{what}: a threshold is below 0, so that a neuron spikes at rest")
         if name in ("beta", "alpha") and not np.all((array >= 0) & (array <= 1)):
             raise ModelError(f"{what}: {name} leaves 0..1: clip it as the framework does")
 

@@ -107,7 +107,7 @@ def quantize(
         shared = network.readout.mode is not None and population.name == network.readout.population
         scale, shifts = _scale(population, synapses, shared)
         dense = [_dense(s, scale, shift) for s, shift in zip(synapses, shifts, strict=True)]
-        for projection, layer in sorted(dense, key=lambda pair: -pair[0].shift):
+        for projection, layer in dense:
             projections.append(projection)
             layers.append(layer)
         neurons, layer = _neurons(population, scale)

@@ -209,15 +209,7 @@ GOOD = one_neuron(lif())
             {"projections": (Dense("input", "out", np.ones((1, 1), np.int8), MAX_SHIFT + 1),)},
             "shift is not in 0..20",
         ),
-        (
-            {
-                "projections": (
-                    Dense("input", "out", np.ones((1, 1), np.int8), 0),
-                    Dense("input", "out", np.ones((1, 1), np.int8), 1),
-                )
-            },
-            "falling shift",
-        ),
+        ({"populations": (lif(threshold=np.array([-1], np.int32)),)}, "would spike at rest"),
         ({"step_us": -1}, "step_us"),
     ],
 )

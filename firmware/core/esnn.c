@@ -82,61 +82,93 @@ void esnn_reset(esnn_model *m) {
 /* add what one projection carries to the currents of its target; returns the rows added */
 static size_t project(const esnn_model *m, const esnn_projection *q, int32_t *current,
                       const int16_t *values) {
-    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-    const int8_t *rows = (const int8_t *)(m->image + q->weights);
+    const int8_t *weights = (const int8_t *)(m->image + q->weights);
     size_t used = 0;
     if (values != NULL) {
-        for (uint16_t b = 0; b < q->blocks; b++) {
-            used += esnn_add_values(current + (size_t)b * q->n_out, rows, q->n_out,
-                                    values + (size_t)b * q->n_in, q->n_in);
+        for (uint16_t b = 0; b < q->blocks; b++, values += q->n_in, current += q->n_out) {
+            used += esnn_dense_values(current, weights, q->n_in, q->n_out, q->shift, values);
         }
         return used;
     }
+    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
     const uint16_t *events = uint16_at(m->arena, source->events);
-    for (uint16_t b = 0; b < q->blocks && used < source->n_events; b++) {
-        used += esnn_add_events(current + (size_t)b * q->n_out, rows, q->n_out, events + used,
-                                source->n_events - used, (uint32_t)b * q->n_in, q->n_in);
+    const size_t n_events = source->n_events;
+    if (q->blocks == 1) {
+        if (n_events > 0) {
+            esnn_dense_events(current, weights, q->n_in, q->n_out, q->shift, events, n_events, 0);
+        }
+        return n_events;
     }
-    return used;
+    for (uint32_t first = 0; used < n_events; first += q->n_in, current += q->n_out) {
+        size_t n = 0;
+        while (used + n < n_events && events[used + n] < first + q->n_in) {
+            n++;
+        }
+        if (n > 0) {
+            esnn_dense_events(current, weights, q->n_in, q->n_out, q->shift, events + used, n,
+                              first);
+            used += n;
+        }
+    }
+    return n_events;
 }
 
 static void sum_currents(const esnn_model *m, const esnn_population *p, const int16_t *frame,
                          esnn_result *out) {
     int32_t *current = currents_of(m);
     const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    memset(current, 0, 4u * (size_t)p->size);
-    uint32_t shift = p->n_projections > 0 ? q->shift : 0u;
+    if (p->bias != 0) {
+        memcpy(current, m->image + p->bias, 4u * (size_t)p->size);
+    } else {
+        memset(current, 0, 4u * (size_t)p->size);
+    }
     for (uint16_t j = 0; j < p->n_projections; j++, q++) {
-        if (q->shift != shift) { /* shifts only fall: each sum is scaled up to the next one's */
-            esnn_scale(current, p->size, shift - q->shift);
-            shift = q->shift;
-        }
         const int analog = q->source == 0 && frame != NULL;
         const size_t used = project(m, q, current, analog ? frame : NULL);
         *(analog ? &out->macs : &out->synops) += (uint32_t)(used * q->n_out);
     }
-    if (shift != 0) {
-        esnn_scale(current, p->size, shift);
+}
+
+/* the resets of a LIF population, made before its update: the neurons that spiked in the step
+ * before are in its event list, so that the update itself needs no branch for them */
+static void reset_fired(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
+                        const int32_t *threshold, int32_t *v, int32_t *current) {
+    for (uint32_t e = 0; e < slot->n_events; e++) {
+        const uint16_t k = events[e];
+        if (p->reset == ESNN_RESET_SUBTRACT) {
+            current[k] -= threshold[k];
+        } else if (p->reset != ESNN_RESET_NONE) {
+            v[k] = 0;
+            current[k] = p->reset == ESNN_RESET_ZERO ? current[k] : 0;
+        }
     }
 }
 
 static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot) {
-    const int cuba = p->kind == ESNN_CUBA_LIF;
     const uint8_t *image = m->image;
+    const int cuba = p->kind == ESNN_CUBA_LIF;
+    const uint16_t *decay = (const uint16_t *)(const void *)(image + p->decay);
+    const int32_t *threshold = (const int32_t *)(const void *)(image + p->threshold);
+    int32_t *current = currents_of(m);
+    int32_t *v = int32_at(m->arena, slot->state);
+    uint16_t *events = uint16_at(m->arena, slot->events);
+    if (!cuba && (p->flags & ESNN_DECAY_PER_NEURON) == 0 && *decay < ESNN_DECAY_ONE) {
+        reset_fired(p, slot, events, threshold, v, current);
+        slot->n_events = (uint32_t)esnn_lif(v, current, threshold, *decay, p->size, events);
+        return;
+    }
     const esnn_neurons neurons = {
         .size = p->size,
-        .decay = (const uint16_t *)(const void *)(image + p->decay),
+        .decay = decay,
         .decay_stride = (p->flags & ESNN_DECAY_PER_NEURON) != 0,
         .synaptic_decay = (const uint16_t *)(const void *)(image + p->synaptic_decay),
         .synaptic_stride = (p->flags & ESNN_SYNAPTIC_DECAY_PER_NEURON) != 0,
-        .threshold = (const int32_t *)(const void *)(image + p->threshold),
-        .bias = p->bias ? (const int32_t *)(const void *)(image + p->bias) : NULL,
-        .membrane = int32_at(m->arena, slot->state),
-        .synapse = cuba ? int32_at(m->arena, slot->state + 4u * p->size) : NULL,
+        .threshold = threshold,
+        .membrane = v,
+        .synapse = cuba ? v + p->size : NULL,
         .reset = p->reset,
     };
-    slot->n_events =
-        (uint32_t)esnn_update(&neurons, currents_of(m), uint16_at(m->arena, slot->events));
+    slot->n_events = (uint32_t)esnn_update(&neurons, current, events);
 }
 
 static int32_t add_saturating(int32_t a, int32_t b) {

@@ -24,12 +24,10 @@ static int inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
     return (offset & 3u) == 0 && offset <= h->length && bytes <= h->length - offset;
 }
 
-static uint32_t magnitude(int32_t x) { return x < 0 ? 0u - (uint32_t)x : (uint32_t)x; }
-
-static uint32_t largest(const int32_t *values, size_t n) {
+static uint32_t largest_magnitude(const int32_t *values, size_t n) {
     uint32_t max = 0;
     for (size_t k = 0; k < n; k++) {
-        const uint32_t m = magnitude(values[k]);
+        const uint32_t m = values[k] < 0 ? 0u - (uint32_t)values[k] : (uint32_t)values[k];
         max = m > max ? m : max;
     }
     return max;
@@ -74,6 +72,13 @@ static esnn_status check_input(const esnn_header *h, const esnn_population *p) {
     if (analog ? !inside(h, p->decay, p->size) : p->decay != 0) {
         return ESNN_ERR_FORMAT;
     }
+    const int8_t *fraction_bits = (const int8_t *)h + p->decay;
+    for (uint16_t k = 0; analog && k < p->size; k++) {
+        if (fraction_bits[k] < ESNN_MIN_FRACTION_BITS ||
+            fraction_bits[k] > ESNN_MAX_FRACTION_BITS) {
+            return ESNN_ERR_BOUND;
+        }
+    }
     return ESNN_OK;
 }
 
@@ -113,8 +118,11 @@ static esnn_status check_neurons(const esnn_header *h, const esnn_population *p)
     }
     const uint8_t *image = (const uint8_t *)h;
     const uint32_t limit = p->reset == ESNN_RESET_SUBTRACT ? ESNN_THRESHOLD_BOUND - 1u : ESNN_NEVER;
-    if (largest((const int32_t *)(const void *)(image + p->threshold), p->size) > limit) {
-        return ESNN_ERR_BOUND;
+    const int32_t *threshold = (const int32_t *)(const void *)(image + p->threshold);
+    for (uint16_t k = 0; k < p->size; k++) {
+        if (threshold[k] < 0 || (uint32_t)threshold[k] > limit) {
+            return ESNN_ERR_BOUND;
+        }
     }
     return ESNN_OK;
 }
@@ -146,19 +154,17 @@ static esnn_status check_projections_into(const esnn_header *h, uint16_t k, uint
         return ESNN_ERR_FORMAT;
     }
     uint64_t current =
-        p->bias ? largest((const int32_t *)(const void *)(image + p->bias), p->size) : 0u;
-    uint8_t shift = ESNN_MAX_SHIFT;
+        p->bias ? largest_magnitude((const int32_t *)(const void *)(image + p->bias), p->size) : 0u;
     for (uint32_t j = first; j < first + p->n_projections; j++) {
-        if (q[j].target != k || q[j].shift > shift) {
+        if (q[j].target != k) {
             return ESNN_ERR_FORMAT;
         }
         const esnn_status status = check_projection(h, &q[j]);
         if (status != ESNN_OK) {
             return status;
         }
-        shift = q[j].shift;
         const int analog = populations[q[j].source].kind == ESNN_ANALOG_INPUT;
-        current += ((uint64_t)q[j].n_in * 128u << (analog ? 15 : 0)) << shift;
+        current += ((uint64_t)q[j].n_in * 128u << (analog ? 15 : 0)) << q[j].shift;
         if (current >= ESNN_CURRENT_BOUND) {
             return ESNN_ERR_BOUND;
         }

@@ -15,6 +15,8 @@
 #define ESNN_THRESHOLD_BOUND (1u << 29)
 #define ESNN_NEVER ((1u << 30) - 1u)
 #define ESNN_MAX_SHIFT 20u
+#define ESNN_MIN_FRACTION_BITS (-15)
+#define ESNN_MAX_FRACTION_BITS 30
 
 enum { ESNN_ANALOG_INPUT, ESNN_SPIKE_INPUT, ESNN_LIF, ESNN_CUBA_LIF };
 enum { ESNN_RESET_NONE, ESNN_RESET_SUBTRACT, ESNN_RESET_ZERO, ESNN_RESET_ZERO_DISCARD };
@@ -65,6 +67,11 @@ typedef char esnn_assert_layout[sizeof(esnn_header) == 64 && sizeof(esnn_populat
                                     : -1];
 typedef char esnn_assert_arithmetic_shift[(-1 >> 1) == -1 ? 1 : -1];
 
+/* Weights of a dense projection lie in tiles of 16 target neurons, the last tile of 4, 8, 12 or 16:
+ * tile after tile, in each tile a row of its width for every source neuron. A spike reads one row
+ * of each tile, and a tile's sums stay in registers for all the spikes of a step. */
+#define ESNN_TILE 16u
+
 static inline uint32_t esnn_align(uint32_t bytes) { return (bytes + 3u) & ~3u; }
 
 static inline const esnn_header *esnn_header_of(const void *image) {
@@ -81,31 +88,32 @@ static inline const esnn_projection *esnn_projections_of(const uint8_t *image) {
 
 static inline esnn_slot *esnn_slots_of(uint8_t *arena) { return (esnn_slot *)(void *)arena; }
 
-/* Add the weight rows of the events in [first, first + n_in) to acc; returns how many there were.
- * events starts at the first event not below `first`. */
-size_t esnn_add_events(int32_t *acc, const int8_t *rows, size_t n_out, const uint16_t *events,
-                       size_t n_events, uint32_t first, uint32_t n_in);
+/* current[o] += sum of weights[o, events[e] - first] * 2^shift over the n_events events, all of
+ * which are in [first, first + n_in). */
+void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                       uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 
-/* Add value * weight row for each value that is not 0; returns how many there were. */
-size_t esnn_add_values(int32_t *acc, const int8_t *rows, size_t n_out, const int16_t *values,
-                       size_t n_in);
+/* current[o] += sum of weights[o, j] * values[j] * 2^shift; returns how many values are not 0. */
+size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                         uint32_t shift, const int16_t *values);
 
-/* acc[k] *= 2^shift */
-void esnn_scale(int32_t *acc, size_t n, uint32_t shift);
+/* v = sat(leak(v, decay) + current, 31) for n neurons, decay below 1; writes the indices of those
+ * above their threshold, returns their number. */
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events);
 
-/* Arrays of one population, resolved. synapse is NULL for LIF; bias may be NULL. Strides are 0
- * where one value serves all neurons. */
+/* Arrays of one population, resolved, for the general update. synapse is NULL for LIF. Strides are
+ * 0 where one value serves all neurons. */
 typedef struct {
     size_t size;
     const uint16_t *decay, *synaptic_decay;
     size_t decay_stride, synaptic_stride;
-    const int32_t *threshold, *bias;
+    const int32_t *threshold;
     int32_t *membrane, *synapse;
     uint8_t reset;
 } esnn_neurons;
 
-/* One update of all neurons of a population from their currents; writes the events, returns their
- * number. */
+/* One update of all neurons of any population; as esnn_lif otherwise. The resets are made here. */
 size_t esnn_update(const esnn_neurons *n, const int32_t *current, uint16_t *events);
 
 #endif

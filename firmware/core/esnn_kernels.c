@@ -2,42 +2,63 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
-size_t esnn_add_events(int32_t *acc, const int8_t *rows, size_t n_out, const uint16_t *events,
-                       size_t n_events, uint32_t first, uint32_t n_in) {
-    const size_t stride = esnn_align((uint32_t)n_out);
-    size_t e = 0;
-    for (; e < n_events && events[e] < first + n_in; e++) {
-        const int8_t *row = rows + (events[e] - first) * stride;
-        for (size_t o = 0; o < n_out; o++) {
-            acc[o] += row[o];
+/* so many int8 weights add up in 16 bits whatever they are */
+#define EVENTS_IN_16_BITS 256u
+
+static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+
+void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                       uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const int32_t scale = (int32_t)1 << shift;
+    for (size_t o = 0; o < n_out; o += ESNN_TILE) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE);
+        const size_t width = esnn_align((uint32_t)outputs);
+        for (size_t e = 0; e < n_events;) {
+            const size_t end = e + at_most(n_events - e, EVENTS_IN_16_BITS);
+            int16_t sum[ESNN_TILE] = {0};
+            if (width == ESNN_TILE) {
+                for (; e < end; e++) {
+                    const int8_t *row = weights + (events[e] - first) * ESNN_TILE;
+                    for (size_t k = 0; k < ESNN_TILE; k++) {
+                        sum[k] = (int16_t)(sum[k] + row[k]);
+                    }
+                }
+            } else {
+                for (; e < end; e++) {
+                    const int8_t *row = weights + (events[e] - first) * width;
+                    for (size_t k = 0; k < width; k++) {
+                        sum[k] = (int16_t)(sum[k] + row[k]);
+                    }
+                }
+            }
+            for (size_t k = 0; k < outputs; k++) {
+                current[o + k] += sum[k] * scale;
+            }
         }
+        weights += n_in * width;
     }
-    return e;
 }
 
-size_t esnn_add_values(int32_t *acc, const int8_t *rows, size_t n_out, const int16_t *values,
-                       size_t n_in) {
-    const size_t stride = esnn_align((uint32_t)n_out);
+size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                         uint32_t shift, const int16_t *values) {
+    const int32_t scale = (int32_t)1 << shift;
     size_t used = 0;
     for (size_t j = 0; j < n_in; j++) {
-        const int32_t value = values[j];
-        if (value == 0) {
-            continue;
+        used += values[j] != 0;
+    }
+    for (size_t o = 0; o < n_out; o += ESNN_TILE) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE);
+        const size_t width = esnn_align((uint32_t)outputs);
+        for (size_t j = 0; j < n_in; j++, weights += width) {
+            const int32_t value = values[j] * scale;
+            if (value != 0) {
+                for (size_t k = 0; k < outputs; k++) {
+                    current[o + k] += value * weights[k];
+                }
+            }
         }
-        const int8_t *row = rows + j * stride;
-        for (size_t o = 0; o < n_out; o++) {
-            acc[o] += value * row[o];
-        }
-        used++;
     }
     return used;
-}
-
-void esnn_scale(int32_t *acc, size_t n, uint32_t shift) {
-    const int32_t factor = (int32_t)1 << shift; /* a negative left shift would be undefined */
-    for (size_t k = 0; k < n; k++) {
-        acc[k] *= factor;
-    }
 }
 
 /* exact (x * b + 2^14) >> 15 for 32-bit x without a 64-bit product */
@@ -70,10 +91,22 @@ static inline int32_t integrate(int32_t v, int32_t x, uint32_t decay, int32_t th
     return clamp(next, MEMBRANE_BOUND);
 }
 
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events) {
+    size_t fired = 0;
+    for (size_t k = 0; k < n; k++) {
+        v[k] = clamp(leak(v[k], decay) + current[k], MEMBRANE_BOUND);
+        if (v[k] > threshold[k]) {
+            events[fired++] = (uint16_t)k;
+        }
+    }
+    return fired;
+}
+
 size_t esnn_update(const esnn_neurons *n, const int32_t *current, uint16_t *events) {
     size_t fired = 0;
     for (size_t k = 0; k < n->size; k++) {
-        int32_t x = current[k] + (n->bias ? n->bias[k] : 0);
+        int32_t x = current[k];
         if (n->synapse) {
             x += leak(n->synapse[k], n->synaptic_decay[k * n->synaptic_stride]);
             x = clamp(x, SYNAPSE_BOUND);
