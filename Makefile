@@ -8,7 +8,7 @@ SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py f
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
 	firmware/boards/*/*.[ch] tests/*.[ch])
 # the boards that the tests and the demo run under emulation
-EMULATED := mps2-an386
+EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
 
 .PHONY: help
 help: ## List the targets
@@ -20,7 +20,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@$(MAKE) --no-print-directory firmware BOARD=$(EMULATED)
+	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 
 .PHONY: lint
@@ -39,10 +39,17 @@ format: $(VENV)/dev.stamp ## Format Python and C
 	$(RUN)/ruff format
 	$(RUN)/clang-format -i $(C_FILES)
 
+# virtual, the default of BOARD, is no board to build firmware for
+FIRMWARE = $(or $(filter-out virtual,$(BOARD)),$(EMULATED))
+
 .PHONY: firmware
-firmware: ## Build the firmware of a board (BOARD=mps2-an386)
-	@.ci/need $(PYTHON) gcc-arm-none-eabi qemu-system-arm
-	$(MAKE) -C firmware BOARD=$(BOARD)
+firmware: ## Build the firmware of all emulated boards, or of one (BOARD=microbit)
+	@.ci/need $(PYTHON) \
+		$(if $(filter-out virt-rv32,$(FIRMWARE)),gcc-arm-none-eabi qemu-system-arm) \
+		$(if $(filter virt-rv32,$(FIRMWARE)),gcc-riscv64-unknown-elf qemu-system-misc)
+	@for board in $(FIRMWARE); do \
+		$(MAKE) --no-print-directory -C firmware BOARD=$$board || exit 1; \
+	done
 
 .PHONY: wheel
 wheel: $(VENV)/dev.stamp ## Build a wheel and a source package into dist/
@@ -64,4 +71,18 @@ $(VENV)/demo.stamp: $(VENV)/pyvenv.cfg $(SOURCES)
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(RUN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# the versions of snnTorch whose arithmetic tests/golden holds
+GOLDEN := 0.9.1 1.0.0
+
+.PHONY: golden
+golden: $(VENV)/demo.stamp $(GOLDEN:%=build/golden/%/installed.stamp) ## Make tests/golden anew with pinned snnTorch versions; fails where it differs
+	@for version in $(GOLDEN); do rm -rf build/golden/$$version/traces; \
+	build/golden/$$version/bin/python tests/golden/make.py build/golden/$$version/traces || exit; done
+	$(RUN)/python tests/golden/compare.py $(GOLDEN:%=build/golden/%/traces)
+
+build/golden/%/installed.stamp:
+	$(PYTHON) -m venv build/golden/$*
+	build/golden/$*/bin/pip install --quiet numpy torch==2.13.0 snntorch==$*
 	@touch $@

@@ -18,6 +18,9 @@ Keys, after an optional `model.`: `encoder.<n>.linear.{weight,bias}`, `encoder.<
 `l2mu_cell.output_transformation.bias`, `l2mu_cell.spk_{u,m,h,output}.*`, where `*` is what a
 snnTorch neuron saves: `beta`, `threshold`, `graded_spikes_factor`, `reset_mechanism_val`, and
 `alpha` in the CuBa variant (snnTorch `Synaptic`).
+
+Beside the `state_dict`, or in Lightning's `hyper_parameters`, a checkpoint may say `classes` and
+`units` (a name each), `rate_hz` and `snntorch_version`.
 """
 
 from __future__ import annotations
@@ -27,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgesnn.converters.torchfile import read_torch
 from edgesnn.errors import EdgesnnError, FormatError, ModelError
@@ -45,7 +47,8 @@ from edgesnn.sources import Source
 
 CELL = "l2mu_cell."
 AUTHORS_VERSION = "0.9.1"
-Arrays = dict[str, npt.NDArray[Any]]
+# their Synaptic takes `mem` for `syn` where it is called as lif(x, syn, mem); mended in 0.9.4
+SYNAPTIC_MIXES_STATES = ("0.8.", "0.9.0", "0.9.1")
 
 
 def read_l2mu(path: Path) -> Network:
@@ -58,31 +61,33 @@ def read_l2mu(path: Path) -> Network:
     """
     loaded = read_torch(path)
     state = _state_dict(loaded, path)
-    hyper = loaded.get("hyper_parameters", {}) if isinstance(loaded, dict) else {}
-    hyper = hyper if isinstance(hyper, dict) else {}
-    return _Builder(state, hyper, path).network()
+    notes = dict(loaded) if "state_dict" in loaded else {}
+    hyper = notes.get("hyper_parameters")
+    if isinstance(hyper, dict):
+        notes.update(hyper)
+    # what overflows is refused as not finite
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _Builder(state, notes, path).network()
 
 
-def _state_dict(loaded: object, path: Path) -> Arrays:
+def _state_dict(loaded: object, path: Path) -> dict[str, object]:
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
         raise FormatError(f"{path} holds no state_dict: save the model's state_dict")
-    arrays = {
-        str(key).removeprefix("model."): value
-        for key, value in state.items()
-        if isinstance(value, np.ndarray)
-    }
-    if CELL + "A.weight" not in arrays:
+    found = {str(key).removeprefix("model."): value for key, value in state.items()}
+    if len(found) < len(state):
+        raise FormatError(f"{path} has a key both with and without 'model.': save one model alone")
+    if CELL + "A.weight" not in found:
         raise FormatError(
             f"{path} has no key '{CELL}A.weight': it is no L2MU in the authors' layout "
             "(see the docs of edgesnn.converters.l2mu)"
         )
-    return arrays
+    return found
 
 
 class _Builder:
-    def __init__(self, state: Arrays, hyper: dict[str, Any], path: Path) -> None:
-        self.state, self.hyper, self.path = state, hyper, path
+    def __init__(self, state: dict[str, object], notes: dict[str, Any], path: Path) -> None:
+        self.state, self.notes, self.path = state, notes, path
         self.used: set[str] = set()
         self.gain: dict[str, float] = {}
         self.populations: list[Population] = []
@@ -112,21 +117,35 @@ class _Builder:
                 f"{self.path}: '{CELL}A.weight' {a.shape} and '{CELL}B.weight' {b.shape} are not "
                 "(order, order) and (order, 1)"
             )
+        if not self.gain["o"] > 0:
+            raise ModelError(
+                f"{self.path}: '{CELL}spk_output.graded_spikes_factor' is {self.gain['o']:g}: the "
+                "class that spikes most would not win, so only factors above 0 are kept"
+            )
         self._refuse_unknown()
-        rate = self.hyper.get("rate_hz", 0) or 0
-        return Network(
-            input_size=channels,
-            input_kind=InputKind.ANALOG if x != "input" else None,
-            populations=tuple(self.populations),
-            projections=tuple(self.projections),
-            readout=ReadoutRule("o"),
-            profile=Profile("snnTorch", self._version()),
-            source=self.path.name,
-            step_us=round(1e6 / float(rate)) if rate else 0,
-            classes=self._names("classes", self.populations[-1].size),
-            units=self._names("units", channels),
-            remarks=tuple(self.remarks),
-        )
+        profile = Profile("snnTorch", self._version())
+        cuba = any(population.alpha is not None for population in self.populations)
+        if cuba and profile.version.startswith(SYNAPTIC_MIXES_STATES):
+            self.remarks.append(
+                f"the Synaptic of {profile} loses its current where it is called with its states, "
+                "lif(x, syn, mem): taken as trained with init_hidden=True"
+            )
+        try:
+            return Network(
+                input_size=channels,
+                input_kind=InputKind.ANALOG if x != "input" else None,
+                populations=tuple(self.populations),
+                projections=tuple(self.projections),
+                readout=ReadoutRule("o"),
+                profile=profile,
+                source=self.path.name,
+                step_us=self._step_us(),
+                classes=self._names("classes", self.populations[-1].size),
+                units=self._names("units", channels),
+                remarks=tuple(self.remarks),
+            )
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
 
     def _encoder(self) -> str:
         """Build the encoder's layers; returns the name of what carries x."""
@@ -145,20 +164,23 @@ class _Builder:
         return source
 
     def _version(self) -> str:
-        if "snntorch_version" in self.hyper:
-            return str(self.hyper["snntorch_version"])
+        version = self.notes.get("snntorch_version")
+        if isinstance(version, str):
+            return version
         self.remarks.append(
             f"the checkpoint names no snnTorch version: taken as {AUTHORS_VERSION}, the authors'"
         )
         return AUTHORS_VERSION
 
+    def _step_us(self) -> int:
+        rate = self.notes.get("rate_hz")
+        return round(1e6 / rate) if isinstance(rate, (int, float)) and 1e-3 <= rate <= 1e6 else 0
+
     def _names(self, key: str, count: int) -> tuple[str, ...]:
-        names = self.hyper.get(key, ())
-        return (
-            tuple(map(str, names))
-            if isinstance(names, (list, tuple)) and len(names) == count
-            else ()
-        )
+        names = self.notes.get(key)
+        if not isinstance(names, (list, tuple)) or len(names) != count:
+            return ()
+        return tuple(names) if all(isinstance(name, str) for name in names) else ()
 
     def _array(self, key: str) -> FloatArray:
         if key not in self.state:
@@ -166,22 +188,25 @@ class _Builder:
                 f"{self.path} lacks the key '{key}': save the whole model's state_dict"
             )
         self.used.add(key)
-        return self.state[key].astype(np.float32)
+        value = self.state[key]
+        if not isinstance(value, np.ndarray):
+            raise FormatError(f"{self.path}: '{key}' is no tensor: save the model's state_dict")
+        return value.astype(np.float32)
 
     def _weight(self, prefix: str) -> FloatArray:
         weight = self._array(prefix + "weight")
-        if weight.ndim != 2:
+        if weight.ndim != 2 or 0 in weight.shape:
             raise ModelError(
-                f"{self.path}: '{prefix}weight' has shape {weight.shape}, not two axes"
+                f"{self.path}: '{prefix}weight' has shape {weight.shape}, not (outputs, inputs)"
             )
         return weight
 
     def _population(self, name: str, prefix: str, size: int, bias: str | None = None) -> None:
         cuba = prefix + "alpha" in self.state
-        reset_value = int(self._scalar(prefix + "reset_mechanism_val", 0))
+        reset_value = self._scalar(prefix + "reset_mechanism_val", 0)
         if reset_value not in (0, 1, 2):
             raise ModelError(
-                f"{self.path}: '{prefix}reset_mechanism_val' is {reset_value}, snnTorch knows "
+                f"{self.path}: '{prefix}reset_mechanism_val' is {reset_value:g}, snnTorch knows "
                 "0 (subtract), 1 (zero) and 2 (none)"
             )
         zero = Reset.ZERO_DISCARD if cuba else Reset.ZERO
@@ -195,7 +220,7 @@ class _Builder:
                 alpha=np.clip(self._array(prefix + "alpha"), 0, 1) if cuba else None,
                 threshold=self._array(prefix + "threshold"),
                 bias=self._array(bias) if bias else np.zeros(size, np.float32),
-                reset=(Reset.SUBTRACT, zero, Reset.NONE)[reset_value],
+                reset=(Reset.SUBTRACT, zero, Reset.NONE)[int(reset_value)],
                 layer=prefix.rstrip("."),
             )
         )

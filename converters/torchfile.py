@@ -1,19 +1,20 @@
 """PyTorch checkpoints as NumPy arrays, without PyTorch and without running code from the file.
 
 A file that `torch.save` writes (PyTorch 1.6 and later) is an uncompressed zip archive of one pickle
-and the raw bytes of every tensor. The unpickler here knows the handful of names that tensors and
-plain containers need and refuses every other, so that no file can make it call anything.
+and the raw bytes of every tensor. A pickle is a program, and Python's own unpickler lets it call
+what it names, set attributes of what it can reach and reserve memory at will. The one here runs
+only the opcodes that plain data needs, gives the handful of names that tensors and containers need
+a meaning of its own, and imports nothing.
 """
 
 from __future__ import annotations
 
-import collections
-import pickle
+import math
+import pickletools
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,114 +33,206 @@ STORAGES = {
     "BoolStorage": "|b1",
     "BFloat16Storage": "<u2",
 }
+MAX_AXES = 32
 
 
-class _Dict(dict[Any, Any]):
-    """Stands for Lightning's dictionaries, whose attributes we do not need."""
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class _Storage:
-    kind: str
+class _Storage(NamedTuple):
     values: npt.NDArray[Any]
 
 
 def read_torch(path: Path) -> Any:
-    """What was given to `torch.save`, with tensors as NumPy arrays (bfloat16 as float32).
+    """What was given to `torch.save`, with tensors as read-only NumPy arrays, bfloat16 as float32.
 
     Raises:
         MissingError: the file cannot be read.
         FormatError: it is not such a file, it is damaged, or it names code to run.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _Unpickler.of(archive, path).load()
-    except zipfile.BadZipFile:
-        raise FormatError(
-            f"{path} is no PyTorch checkpoint (a zip archive written by torch.save): a file of "
-            "PyTorch before 1.6 has to be loaded and saved again with a newer one"
-        ) from None
+        with _open(path) as archive:
+            return _Reader(archive, path).load()
     except OSError as error:
         raise MissingError(f"cannot read {path}: {error.strerror or error}") from None
     except FormatError:
         raise
-    except Exception as error:  # the pickle machine raises whatever damaged bytes lead it to
+    except Exception as error:  # whatever damaged bytes lead to
         raise FormatError(f"{path} is damaged ({error}): copy or save it again") from None
 
 
-class _Unpickler(pickle.Unpickler):
-    @classmethod
-    def of(cls, archive: zipfile.ZipFile, path: Path) -> _Unpickler:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        raise FormatError(
+            f"{path} is no whole PyTorch checkpoint (a zip archive written by torch.save): copy it "
+            "again, or, if it is of PyTorch before 1.6, load it and save it again with a newer one"
+        ) from None
+
+
+class _Reader:
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
+        parts = archive.infolist()
+        pickles = [part.filename for part in parts if part.filename.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise FormatError(
-                f"{path} is a zip archive without PyTorch's data.pkl: give a checkpoint"
-            )
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise FormatError(f"{path} is a zip archive without one data.pkl: give a checkpoint")
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise FormatError(f"{path} is a compressed archive, which torch.save never writes")
-        folder = pickles[0][: -len("data.pkl")]
-        order = folder + "byteorder"
+        if sum(max(part.file_size, part.compress_size) for part in parts) > path.stat().st_size:
+            raise FormatError(f"{path} claims to hold more than it does: copy or save it again")
+        self.archive, self.path = archive, path
+        self.folder = pickles[0].removesuffix("data.pkl")
+        self.storages: dict[str, tuple[str, _Storage]] = {}
+        order = self.folder + "byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise FormatError(f"{path} was saved on a big-endian machine: save it on a usual one")
-        return cls(archive, path, folder)
 
-    def __init__(self, archive: zipfile.ZipFile, path: Path, folder: str) -> None:
-        super().__init__(archive.open(folder + "data.pkl"))
-        self._archive, self._path, self._folder = archive, path, folder
+    def load(self) -> Any:
+        """Run the pickle."""
+        stack: list[Any] = []
+        marks: list[int] = []
+        memo: dict[Any, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        known: dict[tuple[str, str], Callable[..., Any]] = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-            ("lightning.fabric.utilities.data", "AttributeDict"): _Dict,
-            ("lightning_fabric.utilities.data", "AttributeDict"): _Dict,
-            ("pytorch_lightning.utilities.parsing", "AttributeDict"): _Dict,
-            ("torch", "Size"): tuple,
-        }
+        def marked() -> list[Any]:
+            first = marks.pop()
+            items = stack[first:]
+            del stack[first:]
+            return items
+
+        # genops decodes opcodes and their arguments and does nothing else
+        for opcode, arg, _ in pickletools.genops(self.archive.read(self.folder + "data.pkl")):
+            match opcode.name:
+                case "STOP":
+                    return stack.pop()
+                case "PROTO" | "FRAME":
+                    pass
+                case "MARK":
+                    marks.append(len(stack))
+                case "NONE" | "NEWTRUE" | "NEWFALSE":
+                    stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
+                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                    stack.append(arg)
+                case "BINUNICODE" | "SHORT_BINUNICODE":
+                    stack.append(arg)
+                case "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_TUPLE":
+                    stack.append({"LIST": [], "DICT": {}, "TUPLE": ()}[opcode.name[6:]])
+                case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                    count = int(opcode.name[-1])
+                    stack[-count:] = [tuple(stack[-count:])]
+                case "TUPLE":
+                    stack.append(tuple(marked()))
+                case "APPEND":
+                    _extend(stack[-2], [stack.pop()])
+                case "APPENDS":
+                    items = marked()
+                    _extend(stack[-1], items)
+                case "SETITEM":
+                    items = [stack.pop(-2), stack.pop()]
+                    _update(stack[-1], items)
+                case "SETITEMS":
+                    items = marked()
+                    _update(stack[-1], items)
+                case "BINPUT" | "LONG_BINPUT":
+                    memo[arg] = stack[-1]
+                case "MEMOIZE":
+                    memo[len(memo)] = stack[-1]
+                case "BINGET" | "LONG_BINGET":
+                    stack.append(memo[arg])
+                case "GLOBAL":
+                    stack.append(self._named(*str(arg).split(" ", 1)))
+                case "STACK_GLOBAL":
+                    stack[-2:] = [self._named(*stack[-2:])]
+                case "REDUCE" | "NEWOBJ":
+                    arguments = stack.pop()
+                    stack[-1] = stack[-1](*arguments)
+                case "BUILD":  # attributes, such as a state_dict's _metadata: not data
+                    stack.pop()
+                case "BINPERSID":
+                    stack[-1] = self._storage(*stack[-1])
+                case _:
+                    raise ValueError(f"opcode {opcode.name}, which no weights need")
+        raise AssertionError("genops ends with STOP")
+
+    def _named(self, module: object, name: object) -> Any:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name that is no text")
         if module == "torch" and name in STORAGES:
             return name
-        if (module, name) not in known:
+        if (module, name) not in NAMES:
             raise FormatError(
-                f"{self._path} asks to run '{module}.{name}', which no weights need: save the "
+                f"{self.path} asks to run '{module}.{name}', which no weights need: save the "
                 "state_dict alone, or do not trust this file"
             )
-        return known[module, name]
+        return NAMES[module, name]
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        tag, kind, key, _, count = pid
-        if tag != "storage" or kind not in STORAGES:
-            raise ValueError(f"unknown storage {tag} {kind}")
-        raw = self._archive.read(f"{self._folder}data/{key}")
-        values = np.frombuffer(raw, np.dtype(STORAGES[kind]))
-        if len(values) != count:
-            raise ValueError(f"storage {key} holds {len(values)} values, not {count}")
-        return _Storage(kind, values)
+    def _storage(self, tag: str, kind: str, key: str, _: object, count: int) -> _Storage:
+        if tag != "storage" or not isinstance(kind, str) or kind not in STORAGES:
+            raise ValueError("a storage of an unknown kind")
+        if not isinstance(key, str) or not key.isdecimal():
+            raise ValueError("a storage whose key is not a number")
+        if key not in self.storages:
+            self.storages[key] = kind, self._values(kind, key)
+        first_kind, storage = self.storages[key]
+        if kind != first_kind or len(storage.values) != count:
+            raise ValueError(f"storage {key} is not what it was declared to be")
+        return storage
+
+    def _values(self, kind: str, key: str) -> _Storage:
+        values = np.frombuffer(self.archive.read(f"{self.folder}data/{key}"), STORAGES[kind])
+        if kind == "BFloat16Storage":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+            values.flags.writeable = False
+        return _Storage(values)
 
 
-def _rebuild_tensor(
+def _extend(target: object, items: list[Any]) -> None:
+    if not isinstance(target, list):
+        raise ValueError("items for something that is no list")
+    target.extend(items)
+
+
+def _update(target: object, items: list[Any]) -> None:
+    keys = items[::2]
+    # hashing a tuple recurses without bound, and no weight has such a name
+    if not isinstance(target, dict) or not all(isinstance(key, (str, int)) for key in keys):
+        raise ValueError("entries for something that is no dictionary, or under no name")
+    target.update(zip(keys, items[1::2], strict=True))
+
+
+def _new_dict() -> dict[Any, Any]:
+    return {}
+
+
+def _size(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    return items
+
+
+def _tensor(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
 ) -> npt.NDArray[Any]:
+    if not isinstance(storage, _Storage) or type(size) is not tuple or type(stride) is not tuple:
+        raise ValueError("a tensor without storage")
+    if len(size) > MAX_AXES or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
+        raise ValueError("a tensor of an impossible shape")
     values = storage.values
-    count = int(np.prod(size, dtype=object))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if (
-        min((offset, *size, *stride, 0)) < 0
-        or count > len(values)
-        or (count and last >= len(values))
-    ):
-        raise ValueError(f"a tensor of shape {tuple(size)} leaves its storage")
-    if count == 0:
+    if 0 in size:
         return np.zeros(size, values.dtype)
+    # a tensor that repeats its values could be of any size: none of a network's does
+    if math.prod(size) > len(values) or last >= len(values):
+        raise ValueError(f"a tensor of shape {size} leaves its storage")
     strides = [step * values.itemsize for step in stride]
-    tensor: npt.NDArray[Any] = np.lib.stride_tricks.as_strided(values[offset:], size, strides)
-    if storage.kind == "BFloat16Storage":
-        tensor = (tensor.astype(np.uint32) << 16).view(np.float32)
-    return np.array(tensor)
+    return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False)
 
 
-def _rebuild_parameter(data: npt.NDArray[Any], *_: object) -> npt.NDArray[Any]:
+def _parameter(data: npt.NDArray[Any], *_: object) -> npt.NDArray[Any]:
     return data
+
+
+NAMES: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): _new_dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch", "Size"): _size,
+    ("lightning.fabric.utilities.data", "AttributeDict"): _new_dict,
+    ("lightning_fabric.utilities.data", "AttributeDict"): _new_dict,
+    ("pytorch_lightning.utilities.parsing", "AttributeDict"): _new_dict,
+}

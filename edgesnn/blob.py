@@ -51,6 +51,7 @@ TILE = 16
 ANALOG_INPUT, SPIKE_INPUT, POPULATION_LIF, POPULATION_CUBA_LIF = 0, 1, 2, 3
 PROJECTION_DENSE = 0
 READOUT_SPIKE_COUNT, READOUT_POTENTIAL = 0, 1
+NAMES = ("names", "classes", "units")
 DECAY_PER_NEURON, SYNAPTIC_DECAY_PER_NEURON = 1, 2
 
 
@@ -298,10 +299,17 @@ def _unpack_notes(data: bytes, where: str) -> dict[str, Any]:
     text = data[NOTES_HEADER.size :]
     if magic != NOTES_MAGIC or len(text) != length or zlib.crc32(text) != crc:
         raise damaged
-    notes = json.loads(text)
-    if not isinstance(notes, dict):
+    try:
+        notes = json.loads(text)
+    except ValueError:
+        raise damaged from None
+    if not isinstance(notes, dict) or not all(_names(notes.get(key, [])) for key in NAMES):
         raise damaged
     return notes
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 class _Reader:

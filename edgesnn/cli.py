@@ -73,6 +73,11 @@ def main() -> None:
 @click.option("--source", help="Kind of checkpoint; default: recognised from the file.")
 @click.option("--calibrate", type=PATH, help="Recordings (samples, steps, channels), .npy.")
 @click.option("--labels", type=PATH, help="Their labels (samples), .npy: also report accuracy.")
+@click.option(
+    "--input-kind",
+    type=click.Choice(["analog", "spikes"]),
+    help="What enters, where the checkpoint does not say; default: as the recordings look.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the fidelity report as JSON.")
 def convert(
     checkpoint: Path,
@@ -80,15 +85,21 @@ def convert(
     source: str | None,
     calibrate: Path | None,
     labels: Path | None,
+    input_kind: str | None,
     as_json: bool,
 ) -> None:
     """Turn a trained network into an integer model, and prove what was kept."""
+    from dataclasses import replace
+
     from edgesnn import blob
+    from edgesnn.network import InputKind
     from edgesnn.quantize import quantize
     from edgesnn.sources import read_network
     from edgesnn.terminal import progress_bar
 
     network = read_network(checkpoint, source)
+    if input_kind is not None:
+        network = replace(network, input_kind=InputKind(input_kind))
     signal = None if calibrate is None else load_recordings(calibrate)
     total = 0 if signal is None else 2 * signal.shape[0] * signal.shape[1]
     with progress_bar("calibrating", total) as advance:

@@ -59,6 +59,7 @@ LARGEST_KEPT = THRESHOLD_BOUND >> 4
 STATE_PLACES = 8
 INPUT_HEADROOM = 2.0
 SELFTEST_STEPS = 16
+SELFTEST_RATE = 0.2
 Signal = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 
@@ -131,7 +132,9 @@ def quantize(
         remarks=network.remarks,
     )
     if calibration is None or recorded is None:
-        return Conversion(graph, report)
+        # only spikes can do without recordings; any will do for a self-test
+        spikes = np.random.default_rng(0).random((SELFTEST_STEPS, part.size)) < SELFTEST_RATE
+        return Conversion(reference.with_selftest(graph, spikes.astype(np.int16)), report)
     frames = graph.input.quantize(calibration)
     report = _measured(report, graph, frames, recorded, progress)
     return Conversion(reference.with_selftest(graph, frames[0, :SELFTEST_STEPS]), report)
@@ -151,8 +154,8 @@ def _input(network: Network, calibration: Signal | None) -> Input:
         return SpikeInput(network.input_name, network.input_size)
     if calibration is None:
         raise ModelError(
-            f"{network.source} takes sensor values, whose range is not in it, or does not say that "
-            "it takes spikes: give recordings to calibrate on"
+            f"{network.source} takes sensor values, whose range is not in it, or does not say what "
+            "it takes: give recordings to calibrate on, or say that it takes spikes"
         )
     largest = np.abs(calibration).max(axis=(0, 1)).astype(np.float64)
     if not np.all(np.isfinite(largest)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,15 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         blob.load(tmp_path / "nothing.esnn")
     with pytest.raises(MissingError, match="choose another folder"):
         blob.save(tmp_path / "no" / "m.esnn", Graph(*_tiny()))
+
+
+@pytest.mark.parametrize("notes", ["[]", '{"classes": 5}', '{"names": [1, 2]}', "not JSON"])
+def test_notes_of_another_form_are_refused(notes: str) -> None:
+    image = blob.pack_image(Graph(*_tiny()))
+    text = notes.encode()
+    head = blob.NOTES_HEADER.pack(blob.NOTES_MAGIC, len(text), zlib.crc32(text))
+    with pytest.raises(FormatError, match="damaged notes"):
+        blob.unpack(image + head + text)
 
 
 def test_another_format_version_is_refused_by_number() -> None:

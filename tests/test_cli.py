@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from edgesnn import blob
 from edgesnn.cli import main
+from edgesnn.converters.torchfile import read_torch
 from edgesnn.zoo.basicmotions import CHECKPOINT
 
 
@@ -57,6 +58,21 @@ def test_convert_gives_its_report_as_json(folder: Path) -> None:
         "convert", CHECKPOINT, "-o", folder / "j.esnn", "--calibrate", folder / "x.npy", "--json"
     )
     assert json.loads(done.stdout)["label_agreement"] >= 0.5
+
+
+def test_convert_needs_no_recordings_where_spikes_enter(folder: Path) -> None:
+    """The cell of the zoo's network alone does not say what enters it."""
+    loaded = read_torch(CHECKPOINT)
+    state = {k: v for k, v in loaded["state_dict"].items() if not k.startswith("encoder")}
+    write_torch(folder / "cell.pt", state)
+    asked = edgesnn("convert", folder / "cell.pt", "-o", folder / "cell.esnn")
+    assert "or say that it takes spikes" in asked.stderr
+    done = edgesnn(
+        "convert", folder / "cell.pt", "-o", folder / "cell.esnn", "--input-kind", "spikes"
+    )
+    assert done.exit_code == 0, done.output
+    assert "nothing was measured: give recordings with --calibrate" in done.output
+    assert blob.load(folder / "cell.esnn").graph.selftest is not None
 
 
 def test_inspect_shows_flash_ram_and_the_worst_step(folder: Path) -> None:

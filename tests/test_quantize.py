@@ -154,9 +154,10 @@ def test_the_graph_carries_a_golden_run_of_the_first_recording() -> None:
 
 
 def test_without_recordings_nothing_is_claimed() -> None:
-    report = quantize(network([[1.0]])).report
-    assert report.label_agreement is None
-    assert report.spike_agreement == {}
+    conversion = quantize(network([[1.0]]))
+    assert conversion.report.label_agreement is None
+    assert conversion.report.spike_agreement == {}
+    assert conversion.graph.selftest is not None  # made of random spikes
 
 
 def test_a_threshold_out_of_reach_leaves_the_weights_alone() -> None:

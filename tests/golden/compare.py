@@ -1,0 +1,70 @@
+"""Compare new golden traces with the committed ones and put the new ones in their place.
+
+`python tests/golden/compare.py NEW_FOLDER...`; exits with 1 where anything differed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+INTRODUCTION = """# Golden traces
+
+What snnTorch itself computes: parameters, inputs, spikes and membranes of small random networks,
+made by `make.py` in an environment of its own and compared with `edgesnn.network` by
+`tests/test_golden.py`, which needs neither torch nor snnTorch. `make golden` makes them anew and
+reports every difference. The arrays and this list are written by it, never by hand.
+
+In `synaptic-called-with-states` the neurons are called as `lif(x, syn, mem)`. snnTorch 0.8.0 to
+0.9.1 then take `mem` for `syn` (mended in 0.9.4), which the test shows.
+
+"""
+
+
+def provenance(file: Path) -> str:
+    """One line that says what a trace was made with."""
+    with np.load(file) as trace:
+        made = json.loads(str(trace["provenance"]))
+    return "{framework} {version}, torch {torch}, seed {seed}, {script}".format(**made)
+
+
+def differences(old: Path, new: Path) -> list[str]:
+    """Names of the arrays that are not equal, dtype and bits, in two traces."""
+    if not old.exists():
+        return ["there was none"]
+    with np.load(old) as a, np.load(new) as b:
+        return [
+            name
+            for name in sorted({*a.files, *b.files})
+            if name not in a.files
+            or name not in b.files
+            or a[name].dtype != b[name].dtype
+            or a[name].shape != b[name].shape
+            or a[name].tobytes() != b[name].tobytes()
+        ]
+
+
+def main(folders: list[Path]) -> int:
+    new = {path.name: path for folder in folders for path in sorted(folder.glob("*.npz"))}
+    stale = {path.name for path in HERE.glob("*.npz")} - set(new)
+    changed = {name: differences(HERE / name, path) for name, path in new.items()}
+    lines = []
+    for name, path in new.items():
+        if changed[name]:
+            shutil.copyfile(path, HERE / name)
+        print(f"{name}: {', '.join(changed[name]) or 'equal'}")
+        lines.append(f"- `{name}`: {provenance(path)}\n")
+    for name in sorted(stale):
+        (HERE / name).unlink()
+        print(f"{name}: no longer made")
+    (HERE / "README.md").write_text(INTRODUCTION + "".join(lines))
+    return int(bool(stale) or any(changed.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(folder) for folder in sys.argv[1:]]))
