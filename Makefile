@@ -15,7 +15,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: demo
-demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch recordings through a spiking network on a board (BOARD=virtual or mps2-an386)
+demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch recordings through a spiking network on a board (BOARD=virtual or an emulated one)
 	$(RUN)/edgesnn demo --board $(BOARD)
 
 .PHONY: test
@@ -86,3 +86,8 @@ build/golden/%/installed.stamp:
 	$(PYTHON) -m venv build/golden/$*
 	build/golden/$*/bin/pip install --quiet numpy torch==2.13.0 snntorch==$*
 	@touch $@
+
+.PHONY: count
+count: $(VENV)/demo.stamp ## Count the kernels' instructions on every core, exactly, and compare with the baseline
+	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-system-misc
+	$(RUN)/python firmware/count/count.py $(if $(MODEL),--model $(MODEL))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 BOARD = click.option(
     "--board", "--port", "board", default="virtual", show_default=True,
-    help="virtual, an emulated board (mps2-an386), a port (/dev/ttyACM0) or a URL.",
+    help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a URL.",
 )  # fmt: skip
 INPUT = click.option(
     "--input", "recordings", type=PATH, required=True,
@@ -79,8 +79,10 @@ def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
 
 
 def facts(session: Session) -> dict[str, Any]:
-    """What a session came to, JSON-able; times in µs."""
+    """What a session came to, JSON-able; times in µs, of an emulated board no measure of a chip."""
     import numpy as np
+
+    from edgesnn.devices.qemu import BOARDS
 
     latency = session.latency[np.isfinite(session.latency)] * 1e6
     percentile = {
@@ -89,6 +91,7 @@ def facts(session: Session) -> dict[str, Any]:
     }
     return {
         "board": session.board,
+        "emulated": session.board in BOARDS,
         "frames_sent": session.sent,
         "frames_answered": session.answered,
         "frames_lost": [list(place) for place in session.lost],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--board", default="virtual", show_default=True,
-    help="virtual, an emulated board (mps2-an386), a port or a URL.",
+    help="virtual, an emulated board such as mps2-an386, a port or a URL.",
 )  # fmt: skip
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("build/demo"), show_default=True,
@@ -108,9 +108,10 @@ def as_text(report: dict[str, Any]) -> str:
     def micros(value: float | None) -> str:
         return "not measured" if value is None else f"{value:,.0f} µs"
 
+    emulated = " (emulated: its times say nothing of a chip)" if report["emulated"] else ""
     lines += [
         "",
-        f"board                     {report['board']}",
+        f"board                     {report['board']}{emulated}",
         f"accuracy                  {report['accuracy']:.4f} "
         f"(float network {report['float_accuracy']:.4f})",
         f"agreement with reference  {report['agreement_with_reference']:.4f} "

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn import reference
+from edgesnn.devices.qemu import BOARDS
 from edgesnn.devices.recordings import Recordings
 from edgesnn.devices.session import Session
 from edgesnn.errors import MissingError
@@ -144,10 +145,11 @@ def _latency(axes: Axes, session: Session) -> None:
 
 def _facts(axes: Axes, session: Session, confusion: npt.NDArray[np.int64]) -> None:
     axes.axis("off")
+    emulated = session.board in BOARDS
     lines = (
-        f"board {session.board}",
+        f"board {session.board}{', emulated' if emulated else ''}",
         f"accuracy {100 * np.trace(confusion) / confusion.sum():.1f} %",
         f"{session.answered} of {session.sent} frames answered",
-        f"{session.micros.mean():,.0f} µs a step on the board",
+        f"{session.micros.mean():,.0f} µs a step{' of emulation' if emulated else ''}",
     )
     axes.text(0, 1, "\n".join(lines), va="top", linespacing=1.7)

@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +19,23 @@ from edgesnn.errors import DeviceError, MissingError
 
 @dataclass(frozen=True)
 class Emulated:
-    """How a board is emulated: the QEMU program, its machine, and the Debian package it is in."""
+    """How a board is emulated: the QEMU program, its arguments, the Debian package it is in."""
 
     program: str
-    machine: str
+    arguments: tuple[str, ...]
     package: str
 
 
 BOARDS = {
-    "mps2-an386": Emulated("qemu-system-arm", "mps2-an386", "qemu-system-arm"),
-}
+    board: Emulated("qemu-system-arm", ("-M", board), "qemu-system-arm")
+    for board in (
+        "microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547",
+    )
+} | {
+    "virt-rv32": Emulated(
+        "qemu-system-riscv32", ("-M", "virt", "-bios", "none"), "qemu-system-misc"
+    ),
+}  # fmt: skip
 
 
 def firmware_path(board: str) -> Path:
@@ -75,21 +84,31 @@ class QemuTransport(SerialTransport):
             raise MissingError(
                 f"{emulated.program} is not installed: install the package {emulated.package}"
             )
-        self._process = subprocess.Popen(
+        self._process = _STARTER.submit(
+            subprocess.Popen[str],
             [
-                emulated.program, "-M", emulated.machine, "-kernel", str(firmware_path(board)),
+                emulated.program, *emulated.arguments, "-kernel", str(firmware_path(board)),
                 "-display", "none", "-monitor", "none", "-serial", "pty",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            preexec_fn=_end_with_parent,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        port = re.search(r"redirected to (\S+)", said)
-        if port is None:
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        ).result()  # fmt: skip
+        self._board = board
+        try:
+            super().__init__(self._announced_port())
+        except BaseException:
             self._stop()
-            raise DeviceError(f"QEMU did not start {board}: {said.strip() or 'it said nothing'}")
-        super().__init__(port[1])
+            raise
+
+    def _announced_port(self) -> str:
+        assert self._process.stdout is not None
+        said = "it said nothing"
+        for line in self._process.stdout:
+            port = re.search(r"redirected to (\S+)", line)
+            if port is not None:
+                return port[1]
+            said = line.strip()
+        raise DeviceError(f"QEMU did not start {self._board}: {said}")
 
     def close(self) -> None:
         """Close the line and stop the emulation."""
@@ -98,7 +117,15 @@ class QemuTransport(SerialTransport):
 
     def _stop(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        with self._process:
+            pass  # waits for its end and closes its pipe
+
+    def _gone(self) -> DeviceError:
+        return DeviceError(f"the emulated {self._board} has stopped: start over")
+
+
+# Linux ends QEMU with the thread that started it, so that one must last as long as this process
+_STARTER = ThreadPoolExecutor(1)
 
 
 def _end_with_parent() -> None:

@@ -1,17 +1,17 @@
-/* Vector table, reset and faults.
+/* Vector table, reset and faults of any Cortex-M.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
-#include <string.h>
 
-#include "mps2.h"
-
-/* from link.ld; arrays, because only their addresses mean something */
-extern uint8_t stack_top[], data_start[], data_end[], data_load[], bss_start[], bss_end[];
+#include "machine.h"
+#include "start.h"
 
 void reset(void) {
-    memcpy(data_start, data_load, (uintptr_t)data_end - (uintptr_t)data_start);
-    memset(bss_start, 0, (uintptr_t)bss_end - (uintptr_t)bss_start);
-    main();
+#ifdef __ARM_FP
+    /* let the FPU and MVE in before anything that may be vectorised runs */
+    *(volatile uint32_t *)0xe000ed88u |= 0xf00000u;
+    __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+    start();
 }
 
 /* A fault or an exception that nobody asked for: r0 tells where, r1 which. Without a debugger the
@@ -26,11 +26,11 @@ __attribute__((naked)) static void stop(void) {
 typedef struct {
     const void *stack_top;
     void (*exceptions[15])(void);
-    void (*interrupts[2])(void); /* no others are enabled */
+    void (*interrupts[INTERRUPT_COUNT])(void); /* no others are enabled */
 } vector_table;
 
-__attribute__((section(".vectors"), used)) static const vector_table vectors = {
+__attribute__((section(".start"), used)) static const vector_table vectors = {
     stack_top,
     {reset, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop},
-    {uart_receive_interrupt, uart_send_interrupt},
+    {INTERRUPTS},
 };

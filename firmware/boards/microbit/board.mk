@@ -1,0 +1,10 @@
+# BBC micro:bit: Nordic nRF51822 with a Cortex-M0, under QEMU.
+# SPDX-License-Identifier: Apache-2.0
+CORE = cortex-m0
+include boards/cortex-m/cortex-m.mk
+FLASH_BASE = 0x00000000
+FLASH_SIZE = 256K
+RAM_BASE = 0x20000000
+RAM_SIZE = 16K
+# the app has been seen to use 0.7 KB
+STACK_SIZE = 1K

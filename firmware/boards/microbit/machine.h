@@ -1,0 +1,20 @@
+/* BBC micro:bit: Nordic nRF51822, a Cortex-M0 at 16 MHz with 16 KB of RAM, as QEMU's machine
+ * microbit models it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ESNN_MACHINE_H
+#define ESNN_MACHINE_H
+
+/* Of the 16 KB of RAM, 1 KB goes to the rings of the link, and 1.5 KB are left for the stack. A
+ * packet longer than a ring would not fit the window. */
+#define MODEL_BYTES (10 * 1024)
+#define ARENA_BYTES (3 * 1024)
+#define PACKET_BYTES 512
+#define RING 512u
+
+#define UART_IRQ 2
+#define INTERRUPT_COUNT (UART_IRQ + 1)
+#define INTERRUPTS [UART_IRQ] = uart_interrupt
+
+void uart_interrupt(void);
+
+#endif

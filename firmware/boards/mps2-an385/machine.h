@@ -1,0 +1,15 @@
+/* ARM MPS2 with the AN385 image: a Cortex-M3 at 25 MHz, as QEMU's machine mps2-an385 models it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ESNN_MACHINE_H
+#define ESNN_MACHINE_H
+
+#include "cmsdk.h"
+
+#define UART_BASE 0x40004000u
+#define UART_HZ 25000000u
+#define COUNTER_BASE 0x40028018u
+#define COUNTER_HZ 25000000u
+#define RECEIVE_IRQ 0
+#define SEND_IRQ 1
+
+#endif
