@@ -242,7 +242,7 @@ class _Builder:
         unknown = sorted(set(self.state) - self.used)
         if unknown:
             raise ModelError(
-                f"{self.path} has '{unknown[0]}' and {len(unknown) - 1} more keys that no L2MU "
+                f"{self.path} has {unknown[0]!r} and {len(unknown) - 1} more keys that no L2MU "
                 "has: it would be wrong to leave them out"
             )
 

@@ -142,7 +142,7 @@ class _Reader:
                     stack[-2:] = [self._named(*stack[-2:])]
                 case "REDUCE" | "NEWOBJ":
                     arguments = stack.pop()
-                    stack[-1] = stack[-1](*arguments)
+                    stack[-1] = _call(stack[-1], arguments)
                 case "BUILD":  # attributes, such as a state_dict's _metadata: not data
                     stack.pop()
                 case "BINPERSID":
@@ -157,9 +157,10 @@ class _Reader:
         if module == "torch" and name in STORAGES:
             return name
         if (module, name) not in NAMES:
+            called = repr(f"{module}.{name}"[:100])
             raise FormatError(
-                f"{self.path} asks to run '{module}.{name}', which no weights need: save the "
-                "state_dict alone, or do not trust this file"
+                f"{self.path} asks to run {called}, which no weights need: save the state_dict "
+                "alone, or do not trust this file"
             )
         return NAMES[module, name]
 
@@ -181,6 +182,12 @@ class _Reader:
             values = (values.astype(np.uint32) << 16).view(np.float32)
             values.flags.writeable = False
         return _Storage(values)
+
+
+def _call(function: object, arguments: object) -> Any:
+    if not callable(function) or not isinstance(arguments, tuple):
+        raise ValueError("a call of something that is no function")
+    return function(*arguments)
 
 
 def _extend(target: object, items: list[Any]) -> None:
