@@ -13,7 +13,7 @@ import numpy as np
 
 from edgesnn import blob
 from edgesnn.devices import protocol
-from edgesnn.devices.packet import Decoder, Packet, encode
+from edgesnn.devices.packet import Decoder, Packet, encode, packet_bytes
 from edgesnn.devices.protocol import Info, Result, Status
 from edgesnn.devices.transport import Transport
 from edgesnn.errors import DeviceError, ModelError
@@ -23,7 +23,7 @@ ANSWER_TIMEOUT = 5.0
 HELLO_TIMEOUT = 1.0
 HELLO_TRIES = 5
 MODEL_PIECE = 1024
-PACKET_OVERHEAD = 16  # head, CRC, delimiter and the stuffing of a payload up to 2 kB
+MODEL_PACKETS = (protocol.MODEL_BEGIN, protocol.MODEL_DATA, protocol.MODEL_END)
 
 __all__ = ["Answer", "Board", "Result"]
 
@@ -47,8 +47,15 @@ class Board:
         self._decoder = Decoder()
         self._sequence = 0
         self._waiting: deque[Packet] = deque()
+        self._left_early = False  # frames of a stream before may still be under way
         transport.write(b"\0")  # ends whatever a program before us left half sent
-        self.info = self._hello()
+        info = self._hello()
+        if info is None:
+            raise DeviceError(
+                "nothing that speaks edgesnn answers on this link: check the port, the baud rate "
+                "and that the board runs the edgesnn firmware"
+            )
+        self.info = info
         self.model: blob.Model | None = None
 
     def __enter__(self) -> Board:
@@ -86,9 +93,7 @@ class Board:
         image = model.image
         self.model = None
         self._order(protocol.MODEL_BEGIN, struct.pack("<I", len(image)))
-        piece = min(
-            MODEL_PIECE, self.info.payload_limit - 4, self.info.window - PACKET_OVERHEAD - 4
-        )
+        piece = min(MODEL_PIECE, self.info.payload_limit - 4)
         for offset in range(0, len(image), piece):
             data = image[offset : offset + piece]
             self._order(protocol.MODEL_DATA, struct.pack("<I", offset) + data)
@@ -129,12 +134,32 @@ class Board:
             an `Answer` for each frame, in order.
 
         Raises:
-            ModelError: there is no model on the board, or it refuses a frame.
-            DeviceError: the link failed, or the board went silent for good.
+            ModelError: there is no model on the board, the frames have another width than its
+                input, or it refuses one.
+            DeviceError: the link failed, or the board went silent for good; every frame that was
+                sent has been yielded before.
         """
         if self.model is None:
             raise ModelError("there is no model on the board: put one on it first")
+        size = self.model.graph.input.size
+        if frames.ndim != 2 or frames.shape[1] != size:
+            raise ModelError(
+                f"the frames have shape {frames.shape}, the model takes (steps, {size})"
+            )
+        if self._left_early:
+            self._greet()
         window = _Window(self.info.window, self.model)
+        try:
+            yield from self._exchange(frames, window, period, timeout)
+        except DeviceError:
+            yield from window.lose()
+            raise
+        finally:
+            self._left_early = bool(window.under_way)
+
+    def _exchange(
+        self, frames: Int16Array, window: _Window, period: float, timeout: float
+    ) -> Iterator[Answer]:
         start = heard = time.monotonic()
         held = b""
         n = 0
@@ -149,35 +174,31 @@ class Board:
                 n += 1
             if batch:
                 self._transport.write(batch)
-            now = time.monotonic()
             wait = timeout
             if period and n < len(frames):
-                wait = min(timeout, max(0.0, start + n * period - now))
+                wait = min(timeout, max(0.0, start + n * period - time.monotonic()))
             packet = self._receive(wait)
-            if packet is not None:
+            if packet is not None and window.holds(packet.sequence):
                 heard = time.monotonic()
-                yield from self._answers(window, packet)
-            elif window.under_way and time.monotonic() - max(heard, window.newest) >= timeout:
-                while window.under_way:
-                    yield Answer(window.under_way.popleft().number, None)
-                self._hello()
+                yield from self._answers(window, packet, heard)
+            elif window.under_way and window.waited(heard) >= timeout:
+                yield from window.lose()
+                self._greet()
+                held = b""  # its number was passed by the greeting's
 
-    def _answers(self, window: _Window, packet: Packet) -> Iterator[Answer]:
-        """What a packet says of the frames under way: one answered, those before it lost."""
-        if all(frame.sequence != packet.sequence for frame in window.under_way):
-            return
-        while True:
-            frame = window.under_way.popleft()
-            if frame.sequence == packet.sequence:
-                break
-            yield Answer(frame.number, None)
+    def _answers(self, window: _Window, packet: Packet, heard: float) -> Iterator[Answer]:
+        """What an answer says of the frames under way: one answered, those before it lost."""
+        while window.under_way[0].sequence != packet.sequence:
+            yield Answer(window.under_way.popleft().number, None)
+        frame = window.under_way[0]
         if packet.type == protocol.STATUS:
             raise ModelError(
                 f"board {self.info.name} refuses frame {frame.number}: "
                 f"{Status.unpack(packet.payload).text()}"
             )
-        latency = time.monotonic() - frame.sent
-        yield Answer(frame.number, Result.unpack(packet.payload), latency)
+        answer = Answer(frame.number, Result.unpack(packet.payload), heard - frame.sent)
+        window.under_way.popleft()
+        yield answer
 
     def _frame(self, frame: Int16Array) -> bytes:
         assert self.model is not None
@@ -196,7 +217,9 @@ class Board:
         while not self._waiting:
             left = end - time.monotonic()
             data = self._transport.read(max(0.0, left))
-            self._waiting.extend(self._decoder.feed(data))
+            packets = self._decoder.feed(data)
+            # a link that echoes brings our own requests back
+            self._waiting.extend(p for p in packets if p.type >= protocol.STATUS)
             if not self._waiting and left <= 0:
                 return None
         return self._waiting.popleft()
@@ -206,28 +229,38 @@ class Board:
         self._transport.write(self._encode(kind, payload))
         end = time.monotonic() + timeout
         while True:
-            packet = self._receive(max(0.0, end - time.monotonic()))
+            left = max(0.0, end - time.monotonic())
+            packet = self._receive(left)
             if packet is None or packet.sequence == self._sequence:
                 return packet
+            if not left:
+                return None
 
     def _order(self, kind: int, payload: bytes = b"") -> None:
         packet = self._ask(kind, payload, ANSWER_TIMEOUT)
         if packet is None:
-            raise DeviceError(
-                f"board {self.info.name} does not answer any more: check the link and start over"
-            )
+            raise self._silence()
         status = Status.unpack(packet.payload)
         if status.code != 0:
-            raise ModelError(f"board {self.info.name} refuses: {status.text()}")
+            what = " the model" if kind in MODEL_PACKETS else ""
+            raise ModelError(f"board {self.info.name} refuses{what}: {status.text()}")
 
-    def _hello(self) -> Info:
+    def _hello(self) -> Info | None:
+        """What the board says of itself, None if it does not answer."""
         for _ in range(HELLO_TRIES):
             packet = self._ask(protocol.HELLO, bytes([protocol.VERSION]), HELLO_TIMEOUT)
             if packet is not None:
                 return Info.unpack(packet.payload)
-        raise DeviceError(
-            "nothing that speaks edgesnn answers on this link: check the port, the baud rate and "
-            "that the board runs the edgesnn firmware"
+        return None
+
+    def _greet(self) -> None:
+        """Make sure that the board is there, and that nothing is under way in either direction."""
+        if self._hello() is None:
+            raise self._silence()
+
+    def _silence(self) -> DeviceError:
+        return DeviceError(
+            f"board {self.info.name} does not answer any more: check the link and start over"
         )
 
 
@@ -256,23 +289,36 @@ class _Frame:
 
 class _Window:
     """Frames sent and not answered. Both directions are bounded by the board's window, so that
-    neither side can block the other and nothing overruns a receiver.
+    neither side can block the other and nothing overruns a receiver. There is always room for a
+    greeting.
     """
 
     def __init__(self, size: int, model: blob.Model) -> None:
         graph = model.graph
         scores = graph.size(graph.readout.population)
         self.size = size
-        self.answer = protocol.result_bytes(scores) + PACKET_OVERHEAD
+        self.greeting = HELLO_TRIES * packet_bytes(1)
+        self.answer = packet_bytes(protocol.result_bytes(scores))
         self.under_way: deque[_Frame] = deque()
-        self.newest = 0.0
 
     def take(self, number: int, sequence: int, data: bytes) -> bool:
         """Count a frame in; False where there is no room for it yet."""
-        used = sum(frame.size for frame in self.under_way)
+        used = sum(frame.size for frame in self.under_way) + len(data) + self.greeting
         answers = (len(self.under_way) + 1) * self.answer
-        if self.under_way and (used + len(data) > self.size or answers > self.size):
+        if self.under_way and (used > self.size or answers > self.size):
             return False
-        self.newest = time.monotonic()
-        self.under_way.append(_Frame(number, sequence, len(data), self.newest))
+        self.under_way.append(_Frame(number, sequence, len(data), time.monotonic()))
         return True
+
+    def holds(self, sequence: int) -> bool:
+        """Whether a frame with that sequence number is under way."""
+        return any(frame.sequence == sequence for frame in self.under_way)
+
+    def waited(self, heard: float) -> float:
+        """Seconds for which the oldest frame has waited, or no answer has come if that is less."""
+        return time.monotonic() - max(heard, self.under_way[0].sent)
+
+    def lose(self) -> Iterator[Answer]:
+        """Give up all that is under way."""
+        while self.under_way:
+            yield Answer(self.under_way.popleft().number, None)

@@ -26,7 +26,7 @@ RESULT_BYTES = _RESULT.size
 _WORDS = {
     ERR_NO_MODEL: "it holds no model",
     ERR_PACKET: "it does not know this packet, or its length is wrong",
-    ERR_TOO_LARGE: "it has too little memory",
+    ERR_TOO_LARGE: "its frames or answers do not fit into a packet",
     ERR_ORDER: "a piece of the model came out of order",
 }
 
@@ -49,6 +49,8 @@ class Status:
     def text(self) -> str:
         """The verdict in words."""
         words = _WORDS.get(self.code) or status_text(self.code)
+        if self.code == ERR_TOO_LARGE and self.request == MODEL_BEGIN:
+            words = "it does not fit into the board's memory"
         if self.code in (ERR_TOO_LARGE, ERR_ARENA):
             words += f" ({self.needed} bytes needed, {self.there} there)"
         return words
@@ -115,11 +117,12 @@ class Result:
         """Raises DeviceError for a payload whose length does not fit its scores."""
         fields = _unpack(_RESULT, payload[:RESULT_BYTES], "RESULT")
         label, count, step, spikes, synops, macs, digest, micros = fields
-        scores = np.frombuffer(payload, "<i4", offset=RESULT_BYTES)
-        if len(scores) != count:
+        if len(payload) != result_bytes(count):
             raise DeviceError(
-                f"the board answered {len(scores)} scores and announced {count}: update it"
+                f"the board sent RESULT with {len(payload)} bytes, not {result_bytes(count)} for "
+                f"{count} scores: update it"
             )
+        scores = np.frombuffer(payload, "<i4", offset=RESULT_BYTES)
         return cls(label, step, spikes, synops, macs, digest, micros, scores.astype(np.int32))
 
 

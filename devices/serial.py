@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import serial
@@ -27,7 +28,10 @@ class SerialTransport:
     def __init__(self, port: str, baud: int = BAUD) -> None:
         self.port = port
         try:
-            self._line = serial.serial_for_url(port, baudrate=baud, timeout=0, write_timeout=10)
+            # exclusive: two programs on one line would take each other's answers
+            self._line = serial.serial_for_url(
+                port, baudrate=baud, timeout=0, write_timeout=10, exclusive=True
+            )
         except (serial.SerialException, ValueError, OSError) as error:
             raise _open_error(port, error) from None
         self._timeout = 0.0
@@ -44,22 +48,22 @@ class SerialTransport:
             return first + (self._line.read(waiting) if waiting else b"")
         except (serial.SerialException, OSError, TypeError) as error:
             # TypeError: pyserial's answer to a read on a line that was closed under it
-            raise self._gone(error) from None
+            raise self._gone() from error
 
     def write(self, data: bytes) -> None:
         """See `Transport.write`."""
         try:
             self._line.write(data)
         except (serial.SerialException, OSError) as error:
-            raise self._gone(error) from None
+            raise self._gone() from error
 
     def close(self) -> None:
         """Close the line."""
         self._line.close()
 
-    def _gone(self, error: Exception) -> DeviceError:
+    def _gone(self) -> DeviceError:
         return DeviceError(
-            f"the link on {self.port} is gone ({error}): plug the board in again and start over"
+            f"the link on {self.port} is gone: plug the board in again and start over"
         )
 
 
@@ -71,7 +75,8 @@ def _open_error(port: str, error: Exception) -> MissingError | DeviceError:
         return DeviceError(f"port {port} is in use: close the other program that has it open")
     if number == errno.EACCES:
         return DeviceError(f"port {port} may not be opened: join its group (often 'dialout')")
-    return DeviceError(f"port {port} cannot be opened ({error}): check its name and cable")
+    why = os.strerror(number) if number else error
+    return DeviceError(f"port {port} cannot be opened ({why}): check its name and cable")
 
 
 def open_serial(rest: str) -> SerialTransport:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.devices.board import Answer, Board
+from edgesnn.devices.board import ANSWER_TIMEOUT, Answer, Board
 from edgesnn.errors import ModelError
 from edgesnn.graph import Int16Array
 from edgesnn.reference import Outputs, Progress
@@ -79,9 +79,16 @@ class Stream:
         board: with a model on it.
         frames: (samples, steps, input size) int16.
         period: seconds from frame to frame; 0 as fast as the board takes them.
+        timeout: seconds without any answer after which what is under way counts as lost.
     """
 
-    def __init__(self, board: Board, frames: Int16Array, period: float = 0.0) -> None:
+    def __init__(
+        self,
+        board: Board,
+        frames: Int16Array,
+        period: float = 0.0,
+        timeout: float = ANSWER_TIMEOUT,
+    ) -> None:
         if board.model is None:
             raise ModelError("there is no model on the board: put one on it first")
         graph = board.model.graph
@@ -90,7 +97,7 @@ class Stream:
         def zeros(*shape: int, dtype: type = np.int64) -> npt.NDArray[Any]:
             return np.zeros(shape, dtype)
 
-        self.board, self.frames, self.period = board, frames, period
+        self.board, self.frames, self.period, self.timeout = board, frames, period, timeout
         self.session = Session(
             fates=zeros(samples, steps, dtype=np.uint8),
             missed=zeros(samples),
@@ -119,7 +126,8 @@ class Stream:
         """Stream everything, yielding (sample, answer) as answers come."""
         for sample in range(len(self.frames)):
             self.board.reset()
-            for answer in self.board.stream(self.frames[sample], period=self.period):
+            frames = self.frames[sample]
+            for answer in self.board.stream(frames, period=self.period, timeout=self.timeout):
                 self._keep(sample, answer)
                 yield sample, answer
 

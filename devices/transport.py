@@ -13,6 +13,7 @@ from typing import Protocol
 from edgesnn.errors import MissingError
 
 GROUP = "edgesnn.transports"
+PYSERIAL_SCHEMES = ("socket", "rfc2217")
 
 
 class Transport(Protocol):
@@ -37,16 +38,16 @@ class Transport(Protocol):
 
 
 def open_transport(url: str) -> Transport:
-    """The transport that a URL names; a bare path or port name is serial.
+    """The transport that a URL names; a bare port name and pyserial's own URLs are serial.
 
-    `serial:///dev/ttyACM0`, `serial://socket://host:port`, `virtual://`, `qemu://mps2-an386`.
+    `serial:///dev/ttyACM0`, `socket://host:port`, `virtual://`, `qemu://mps2-an386`.
 
     Raises:
         MissingError: no such scheme, or what it names is not there.
         DeviceError: the link cannot be opened.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator:
+    if not separator or scheme in PYSERIAL_SCHEMES:
         scheme, rest = "serial", url
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if scheme not in known:

@@ -7,6 +7,7 @@ hand and prints its port, for any program that can talk to a serial line.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,23 +22,33 @@ ARENA_BYTES = 1 << 20
 
 
 class VirtualTransport(SerialTransport):
-    """A serial line to a virtual board in a process of its own."""
+    """A serial line to a virtual board in a process of its own.
 
-    def __init__(self) -> None:
+    Args:
+        model_bytes, arena_bytes: the memory that the board has for a model and for its state.
+
+    Raises:
+        DeviceError: it did not start.
+    """
+
+    def __init__(self, model_bytes: int = MODEL_BYTES, arena_bytes: int = ARENA_BYTES) -> None:
         # the board leaves when its standard input ends: with this process, however that ends
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgesnn.devices.virtual"],
+            [sys.executable, "-m", "edgesnn.devices.virtual", str(model_bytes), str(arena_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        assert self._process.stdout is not None
-        port = self._process.stdout.readline().decode().strip()
-        if not port:
+        try:
+            assert self._process.stdout is not None
+            port = self._process.stdout.readline().decode().strip()
+            if not port:
+                raise DeviceError(
+                    "the virtual board did not start: run `python -m edgesnn.devices.virtual`"
+                )
+            super().__init__(port)
+        except BaseException:
             self._stop()
-            raise DeviceError(
-                "the virtual board did not start: run `python -m edgesnn.devices.virtual`"
-            )
-        super().__init__(port)
+            raise
 
     def close(self) -> None:
         """Close the line and stop the board."""
@@ -46,20 +57,41 @@ class VirtualTransport(SerialTransport):
 
     def _stop(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        with self._process:
+            pass  # waits for its end and closes its pipes
+
+    def _gone(self) -> DeviceError:
+        return DeviceError("the virtual board has stopped: start over")
 
 
 def open_virtual(rest: str) -> VirtualTransport:
-    """The transport of `virtual://`."""
-    if rest:
-        raise DeviceError(f"virtual:// takes no name, and got '{rest}': write virtual://")
-    return VirtualTransport()
+    """The transport of `virtual://`.
+
+    `virtual://?model=BYTES&arena=BYTES` is a board with that much memory for a model and its state.
+
+    Raises:
+        DeviceError: something else is asked of it.
+    """
+    sizes = {"model": MODEL_BYTES, "arena": ARENA_BYTES}
+    for part in rest.removeprefix("?").split("&") if rest else ():
+        name, _, value = part.partition("=")
+        if not rest.startswith("?") or name not in sizes or not re.fullmatch("[0-9]{1,9}", value):
+            raise DeviceError(
+                f"virtual:// cannot take '{rest}': write virtual:// or, for a board with other "
+                "memory, virtual://?model=BYTES&arena=BYTES"
+            )
+        sizes[name] = int(value)
+    return VirtualTransport(sizes["model"], sizes["arena"])
 
 
 def main() -> None:
-    """Run a virtual board until standard input ends; its port is the one line printed."""
+    """Run a virtual board until standard input ends; its port is the one line printed.
+
+    Arguments: the bytes for a model and for its state, where the usual ones are not wanted.
+    """
     from edgesnn._core import lib
 
+    model_bytes, arena_bytes = map(int, sys.argv[1:] or (MODEL_BYTES, ARENA_BYTES))
     board, host = os.openpty()
     tty.setraw(host)
     print(os.ttyname(host), flush=True)
@@ -71,7 +103,7 @@ def main() -> None:
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
     # `host` stays open here, so that the line outlives the programs that come and go on it
-    lib.virtual_board_run(board, MODEL_BYTES, ARENA_BYTES)
+    lib.virtual_board_run(board, model_bytes, arena_bytes)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ typedef struct {
     uint32_t expected; /* bytes of the image that is being received */
     uint32_t received;
     uint16_t input_size;
+    uint16_t sequence; /* of the last packet that was taken */
     uint8_t loaded;
+    uint8_t greeted; /* a host has said HELLO: its numbers count from there */
 } app;
 
 static void put16(uint8_t *at, uint32_t value) {
@@ -34,6 +36,8 @@ static void put32(uint8_t *at, uint32_t value) {
     put16(at + 2, value >> 16);
 }
 
+static uint16_t get16(const uint8_t *at) { return (uint16_t)(at[0] | at[1] << 8); }
+
 static uint32_t get32(const uint8_t *at) {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
@@ -43,7 +47,8 @@ static uint32_t payload_limit(const app *a) {
     const uint32_t window = (uint32_t)board_window();
     const uint32_t stuffed = window - window / 254u - 2u;
     const uint32_t limit = a->capacity < stuffed ? a->capacity : stuffed;
-    return limit - ESNN_PACKET_HEAD - ESNN_PACKET_TAIL;
+    const uint32_t payload = limit - ESNN_PACKET_HEAD - ESNN_PACKET_TAIL;
+    return payload < UINT16_MAX ? payload : UINT16_MAX; /* INFO tells it in 16 bits */
 }
 
 static void to_board(void *context, const uint8_t *data, size_t size) {
@@ -69,10 +74,11 @@ static void answer_status(const app *a, int status, uint32_t needed, uint32_t th
     answer(a, ESNN_STATUS, STATUS_BYTES);
 }
 
-static void on_hello(const app *a) {
+static void on_hello(app *a) {
     uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
     const char *name = board_name();
     const size_t length = strlen(name);
+    a->greeted = 1;
     payload[0] = ESNN_PROTOCOL_VERSION;
     payload[1] = a->loaded;
     put16(payload + 2, payload_limit(a));
@@ -181,6 +187,15 @@ static void on_packet(app *a) {
     uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
     const size_t size = a->decoder.length - ESNN_PACKET_HEAD;
     const uint8_t type = a->packet[0];
+    const uint16_t sequence = get16(a->packet + 1);
+    const uint16_t ahead = (uint16_t)(sequence - a->sequence);
+    if (type >= ESNN_STATUS) {
+        return; /* an answer: this link echoes */
+    }
+    if (type != ESNN_HELLO && a->greeted && (ahead == 0 || ahead >= 0x8000u)) {
+        return; /* a copy that the link made: nothing is run twice, nor answered twice */
+    }
+    a->sequence = sequence;
     if (type == ESNN_HELLO) {
         on_hello(a);
     } else if (type == ESNN_MODEL_BEGIN) {
