@@ -1,0 +1,497 @@
+"""Damaged and hostile images: the core refuses them, or runs them within its bounds."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from native import SANITIZERS, build, call
+
+from edgesnn import blob, graph, reference
+from edgesnn.blob import pack_image
+from edgesnn.graph import (
+    CURRENT_BOUND,
+    DECAY_ONE,
+    LIF,
+    NEVER,
+    THRESHOLD_BOUND,
+    AnalogInput,
+    CubaLIF,
+    Dense,
+    Graph,
+    Potential,
+    PotentialMode,
+    Reset,
+    SpikeCount,
+    SpikeInput,
+)
+
+
+def ints(dtype: type, *values: int) -> np.ndarray:
+    return np.array(values, dtype)
+
+
+def weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(7).integers(-128, 128, shape).astype(np.int8)
+
+
+def with_selftest(model: Graph) -> Graph:
+    frames = np.random.default_rng(8).integers(0, 2, (3, model.input.size)).astype(np.int16)
+    return reference.with_selftest(model, frames)
+
+
+def analog_to_leaky() -> Graph:
+    return with_selftest(
+        Graph(
+            input=AnalogInput("input", ints(np.int8, 0, 5, -3)),
+            populations=(
+                LIF(
+                    "out",
+                    decay=ints(np.uint16, 31000, 0),
+                    threshold=ints(np.int32, 500, 0),
+                    bias=ints(np.int32, 9, -100),
+                    reset=Reset.SUBTRACT,
+                ),
+            ),
+            projections=(Dense("input", "out", weights(2, 3)),),
+            readout=SpikeCount("out"),
+            step_us=1000,
+        )
+    )
+
+
+def spikes_to_recurrent_synaptic() -> Graph:
+    return with_selftest(
+        Graph(
+            input=SpikeInput("input", 3),
+            populations=(
+                CubaLIF(
+                    "out",
+                    decay=ints(np.uint16, 30000),
+                    synaptic_decay=ints(np.uint16, 20000, DECAY_ONE),
+                    threshold=ints(np.int32, 90, 1000),
+                    bias=ints(np.int32, 0, 0),
+                    reset=Reset.ZERO,
+                ),
+            ),
+            projections=(
+                Dense("input", "out", weights(2, 3), shift=5),
+                Dense("out", "out", weights(2, 2), shift=2),
+            ),
+            readout=Potential("out", PotentialMode.MAX),
+        )
+    )
+
+
+def shared_blocks_with_feedback() -> Graph:
+    return Graph(
+        input=SpikeInput("input", 4),
+        populations=(
+            LIF(
+                "memory",
+                decay=ints(np.uint16, DECAY_ONE),
+                threshold=ints(np.int32, 40, 50, 60, 70, 80, 90),
+                bias=ints(np.int32, 0, 0, 0, 0, 0, 7),
+                reset=Reset.ZERO_DISCARD,
+            ),
+            CubaLIF(
+                "out",
+                decay=ints(np.uint16, 16384, 1),
+                synaptic_decay=ints(np.uint16, 100),
+                threshold=ints(np.int32, 2000, NEVER),
+                bias=ints(np.int32, 0, 0),
+                reset=Reset.NONE,
+            ),
+        ),
+        projections=(
+            Dense("input", "memory", weights(3, 2), shift=1, blocks=2),
+            Dense("out", "memory", weights(3, 1), blocks=2),
+            Dense("memory", "out", weights(1, 3), shift=6, blocks=2),
+        ),
+        readout=Potential("out", PotentialMode.LAST),
+    )
+
+
+def more_than_a_tile_of_neurons() -> Graph:
+    return Graph(
+        input=AnalogInput("input", ints(np.int8, 0, 0)),
+        populations=(
+            LIF(
+                "hidden",
+                decay=ints(np.uint16, 30000),
+                threshold=np.arange(17, dtype=np.int32) * 10000,
+                bias=np.zeros(17, np.int32),
+                reset=Reset.SUBTRACT,
+            ),
+            LIF("out", ints(np.uint16, 9000), ints(np.int32, 50), ints(np.int32, 0), Reset.ZERO),
+        ),
+        projections=(
+            Dense("input", "hidden", weights(17, 2)),
+            Dense("out", "hidden", weights(17, 1), shift=3),
+            Dense("hidden", "out", weights(1, 17)),
+        ),
+        readout=SpikeCount("out"),
+    )
+
+
+def everything_at_its_bound() -> Graph:
+    largest = THRESHOLD_BOUND - 1
+    bias = CURRENT_BOUND - 1 - (2 * 128 * 32768 << 5)
+    return Graph(
+        input=AnalogInput("input", ints(np.int8, -15, 30)),
+        populations=(
+            LIF(
+                "first",
+                decay=ints(np.uint16, DECAY_ONE),
+                threshold=ints(np.int32, 0, largest),
+                bias=ints(np.int32, bias, -bias),
+                reset=Reset.SUBTRACT,
+            ),
+            CubaLIF(
+                "out",
+                decay=ints(np.uint16, DECAY_ONE),
+                synaptic_decay=ints(np.uint16, DECAY_ONE),
+                threshold=ints(np.int32, 0, NEVER),
+                bias=ints(np.int32, bias, -bias),
+                reset=Reset.NONE,
+            ),
+        ),
+        projections=(
+            Dense("input", "first", np.array([[-128, -128], [127, 127]], np.int8), shift=5),
+            Dense("input", "out", np.array([[-128, -128], [127, 127]], np.int8), shift=5),
+        ),
+        readout=Potential("out", PotentialMode.SUM),
+    )
+
+
+def one_neuron() -> Graph:
+    return Graph(
+        input=AnalogInput("input", ints(np.int8, 0)),
+        populations=(
+            LIF("out", ints(np.uint16, 1), ints(np.int32, 5), ints(np.int32, 6), Reset.ZERO),
+        ),
+        projections=(),
+        readout=SpikeCount("out"),
+    )
+
+
+def crowd() -> Graph:
+    """As many synapses as the bound of a current lets into a neuron, all of them extreme."""
+    extremes = np.array([[-128] * 600, [127] * 600] * 9, np.int8)
+    return Graph(
+        input=SpikeInput("input", 600),
+        populations=(
+            LIF(
+                "out",
+                decay=ints(np.uint16, DECAY_ONE - 1),
+                threshold=np.full(18, THRESHOLD_BOUND - 1, np.int32),
+                bias=np.zeros(18, np.int32),
+                reset=Reset.SUBTRACT,
+            ),
+        ),
+        projections=(Dense("input", "out", extremes, shift=12),),
+        readout=Potential("out", PotentialMode.SUM),
+    )
+
+
+GOLDEN = {
+    model.__name__: model()
+    for model in (
+        analog_to_leaky,
+        spikes_to_recurrent_synaptic,
+        shared_blocks_with_feedback,
+        more_than_a_tile_of_neurons,
+        everything_at_its_bound,
+        one_neuron,
+    )
+}
+each_golden = pytest.mark.parametrize("model", GOLDEN)
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """hostile.c, built: each call shows the core an image, or many made of it."""
+
+    program: Path
+
+    def says(self, mode: str, image: bytes, *number: int) -> dict[str, str]:
+        file = self.program.with_name("image")
+        file.write_bytes(image)
+        # leaks: the core allocates nothing, and the leak checker cannot run in every container
+        said = call(
+            [self.program, mode, file, *map(str, number)], ASAN_OPTIONS="detect_leaks=0"
+        ).decode()
+        return dict(line.rsplit(": ", 1) for line in said.splitlines())
+
+    def verdicts(self, mode: str, image: bytes, *number: int) -> dict[str, int]:
+        """How many images met each verdict; "ran" are those that the core took and ran."""
+        return {name: int(count) for name, count in self.says(mode, image, *number).items()}
+
+
+@pytest.fixture(scope="module", params=[(), ("-m32",)], ids=["64bit", "32bit"])
+def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Hostile:
+    folder = tmp_path_factory.mktemp("hostile")
+    flags = (*SANITIZERS, *request.param)
+    return Hostile(build(folder, "hostile.c", "gcc", *flags, optional=bool(request.param)))
+
+
+def with_crc(image: bytes) -> bytes:
+    """The image with the length and CRC that it should have."""
+    crc = zlib.crc32(image[blob.CRC_START :])
+    return image[:8] + struct.pack("<II", len(image), crc) + image[blob.CRC_START :]
+
+
+def patched(image: bytes, at: int, layout: str, value: int) -> bytes:
+    """The image with another value in one field, and a CRC that says that it is sound."""
+    changed = bytearray(image)
+    struct.pack_into(layout, changed, at, value)
+    return with_crc(bytes(changed))
+
+
+def test_the_golden_models_use_every_operation() -> None:
+    populations = [p for model in GOLDEN.values() for p in model.populations]
+    projections = [p for model in GOLDEN.values() for p in model.projections]
+    readouts = [model.readout for model in GOLDEN.values()]
+    parts = {type(p) for p in (*populations, *projections, *readouts)}
+    assert parts >= {*get_args(graph.Population), graph.Projection, *get_args(graph.Readout)}
+    assert {type(model.input) for model in GOLDEN.values()} == {*get_args(graph.Input)}
+    assert {p.reset for p in populations} == {*Reset}
+    assert {r.mode for r in readouts if isinstance(r, Potential)} == {*PotentialMode}
+    assert {len(p.decay) > 1 for p in populations} == {False, True}
+    assert {p.blocks > 1 for p in projections} == {False, True}
+    assert {model.selftest is None for model in GOLDEN.values()} == {False, True}
+
+
+@each_golden
+def test_a_sound_image_runs(hostile: Hostile, model: str) -> None:
+    assert hostile.verdicts("run", pack_image(GOLDEN[model])) == {"ran": 1}
+
+
+def test_hundreds_of_spikes_at_once_stay_in_bounds(hostile: Hostile) -> None:
+    assert hostile.verdicts("run", pack_image(crowd())) == {"ran": 1}
+
+
+@each_golden
+def test_every_truncation_is_refused(hostile: Hostile, model: str) -> None:
+    image = pack_image(GOLDEN[model])
+    longer_by_one = 1
+    assert hostile.verdicts("truncate", image) == {"length": len(image) + longer_by_one}
+
+
+@each_golden
+def test_every_changed_byte_is_refused(hostile: Hostile, model: str) -> None:
+    image = pack_image(GOLDEN[model])
+    assert hostile.verdicts("change", image) == {
+        "magic": 4 * 255,
+        "version": 4 * 255,
+        "length": 4 * 255,
+        "crc": (len(image) - 12) * 255,
+    }
+
+
+@each_golden
+def test_a_truncation_with_a_sound_crc_stays_in_bounds(hostile: Hostile, model: str) -> None:
+    image = pack_image(GOLDEN[model])
+    verdicts = hostile.verdicts("shorten", image)
+    padding_of_the_last_array = 3
+    assert set(verdicts) <= {"ran", "format"}
+    assert sum(verdicts.values()) == len(image) - blob.HEADER.size
+    assert verdicts.get("ran", 0) <= padding_of_the_last_array
+
+
+@each_golden
+def test_a_changed_byte_with_a_sound_crc_stays_in_bounds(hostile: Hostile, model: str) -> None:
+    image = pack_image(GOLDEN[model])
+    verdicts = hostile.verdicts("repair", image)
+    assert set(verdicts) == {"ran", "magic", "version", "format", "bound"}
+    assert sum(verdicts.values()) >= (len(image) - 8) * 255
+    assert verdicts["ran"] > 20 * 255
+    assert verdicts["format"] > 50 * 255
+
+
+@each_golden
+def test_many_changes_with_a_sound_crc_stay_in_bounds(hostile: Hostile, model: str) -> None:
+    verdicts = hostile.verdicts("scramble", pack_image(GOLDEN[model]), 300_000)
+    assert sum(verdicts.values()) == 300_000
+    assert verdicts["ran"] > 15_000
+    assert verdicts["bound"] > 1_000
+
+
+def test_garbage_with_a_sound_crc_stays_in_bounds(hostile: Hostile) -> None:
+    verdicts = hostile.verdicts("garbage", b"", 300_000)
+    assert sum(verdicts.values()) == 300_000
+    assert verdicts["ran"] > 30_000
+    assert verdicts["bound"] > 30_000
+
+
+INPUT, MEMORY, OUT, TO_MEMORY, FEEDBACK = 64, 96, 128, 160, 192  # records of the model below
+
+
+@pytest.mark.parametrize(
+    ("at", "layout", "value"),
+    [
+        pytest.param(16, "<I", 0, id="arena of no bytes"),
+        pytest.param(24, "<H", 1, id="input alone"),
+        pytest.param(24, "<H", 65535, id="65535 populations"),
+        pytest.param(26, "<H", 65535, id="65535 projections"),
+        pytest.param(26, "<H", 2, id="projection that belongs to no population"),
+        pytest.param(28, "<I", 0, id="populations over the header"),
+        pytest.param(28, "<I", 66, id="populations at an odd place"),
+        pytest.param(28, "<I", 2**32 - 4, id="populations whose end wraps"),
+        pytest.param(32, "<I", 2**32 - 32, id="projections whose end wraps"),
+        pytest.param(36, "<H", 0, id="read-out of the input"),
+        pytest.param(36, "<H", 3, id="read-out of no population"),
+        pytest.param(38, "<B", 2, id="unknown read-out"),
+        pytest.param(39, "<B", 3, id="unknown read-out mode"),
+        pytest.param(40, "<I", 2**32 - 4, id="self-test past the end"),
+        pytest.param(48, "<H", 65535, id="self-test of 65535 steps"),
+        pytest.param(60, "<I", 1, id="reserved field in use"),
+        pytest.param(INPUT, "<B", 2, id="neurons as input"),
+        pytest.param(INPUT + 4, "<H", 0, id="input of no channels"),
+        pytest.param(INPUT + 8, "<I", 256, id="fraction bits of spikes"),
+        pytest.param(INPUT + 26, "<H", 1, id="projection into the input"),
+        pytest.param(MEMORY, "<B", 0, id="second input"),
+        pytest.param(MEMORY, "<B", 4, id="unknown neurons"),
+        pytest.param(MEMORY + 1, "<B", 4, id="unknown reset"),
+        pytest.param(MEMORY + 2, "<B", 2, id="synaptic decays of LIF"),
+        pytest.param(MEMORY + 4, "<H", 0, id="population of no neurons"),
+        pytest.param(MEMORY + 4, "<H", 65535, id="population of 65535 neurons"),
+        pytest.param(MEMORY + 8, "<I", 2**32 - 4, id="decay past the end"),
+        pytest.param(MEMORY + 12, "<I", 2**32 - 16, id="synaptic decay of LIF past the end"),
+        pytest.param(MEMORY + 16, "<I", 2**32 - 16, id="threshold whose end wraps"),
+        pytest.param(MEMORY + 20, "<I", 2**31, id="bias past the end"),
+        pytest.param(MEMORY + 20, "<I", 257, id="bias at an odd place"),
+        pytest.param(MEMORY + 24, "<H", 1, id="first projection left out"),
+        pytest.param(MEMORY + 26, "<H", 65535, id="65535 projections into one population"),
+        pytest.param(OUT + 12, "<I", 2**32 - 4, id="synaptic decay past the end"),
+        pytest.param(TO_MEMORY, "<B", 1, id="unknown projection"),
+        pytest.param(TO_MEMORY + 1, "<B", 21, id="shift of 21"),
+        pytest.param(TO_MEMORY + 1, "<B", 32, id="shift of 32"),
+        pytest.param(TO_MEMORY + 1, "<B", 255, id="shift of 255"),
+        pytest.param(FEEDBACK + 4, "<H", 2, id="target out of turn"),
+        pytest.param(TO_MEMORY + 2, "<H", 3, id="source that is not there"),
+        pytest.param(TO_MEMORY + 4, "<H", 65535, id="target that is not there"),
+        pytest.param(TO_MEMORY + 6, "<H", 0, id="no blocks"),
+        pytest.param(TO_MEMORY + 6, "<H", 32770, id="blocks whose product passes 16 bits"),
+        pytest.param(TO_MEMORY + 8, "<H", 4, id="more inputs than the source has"),
+        pytest.param(TO_MEMORY + 10, "<H", 6, id="more outputs than the target has"),
+        pytest.param(TO_MEMORY + 12, "<I", 2**32 - 8, id="weights past the end"),
+        pytest.param(TO_MEMORY + 12, "<I", 259, id="weights at an odd place"),
+    ],
+)
+def test_a_record_that_breaks_a_rule_is_refused(
+    hostile: Hostile, at: int, layout: str, value: int
+) -> None:
+    image = patched(pack_image(shared_blocks_with_feedback()), at, layout, value)
+    assert hostile.verdicts("run", image) == {"format": 1}
+
+
+def test_fraction_bits_past_the_end_are_refused(hostile: Hostile) -> None:
+    image = patched(pack_image(analog_to_leaky()), INPUT + 8, "<I", 2**32 - 4)
+    assert hostile.verdicts("run", image) == {"format": 1}
+
+
+@pytest.mark.parametrize(
+    ("model", "array", "layout", "value"),
+    [
+        pytest.param(shared_blocks_with_feedback, MEMORY + 8, "<H", 32769, id="decay"),
+        pytest.param(shared_blocks_with_feedback, OUT + 12, "<H", 65535, id="synaptic decay"),
+        pytest.param(shared_blocks_with_feedback, OUT + 16, "<i", NEVER + 1, id="threshold"),
+        pytest.param(shared_blocks_with_feedback, OUT + 16, "<i", -(2**31), id="lowest threshold"),
+        pytest.param(shared_blocks_with_feedback, OUT + 16, "<i", -1, id="threshold below 0"),
+        pytest.param(shared_blocks_with_feedback, MEMORY + 20, "<i", 2**31 - 1, id="bias"),
+        pytest.param(shared_blocks_with_feedback, MEMORY + 20, "<i", -(2**31), id="lowest bias"),
+        pytest.param(
+            everything_at_its_bound, MEMORY + 16, "<i", 1 << 29, id="threshold to subtract"
+        ),
+        pytest.param(everything_at_its_bound, OUT + 20, "<i", 1 << 28, id="current, by its bias"),
+        pytest.param(one_neuron, MEMORY + 20, "<i", CURRENT_BOUND, id="bias alone"),
+        pytest.param(analog_to_leaky, INPUT + 8, "<b", 31, id="fraction bits"),
+        pytest.param(analog_to_leaky, INPUT + 8, "<b", -16, id="fraction bits below 0"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(
+    hostile: Hostile, model: Callable[[], Graph], array: int, layout: str, value: int
+) -> None:
+    image = pack_image(model())
+    (at,) = struct.unpack_from("<I", image, array)
+    assert hostile.verdicts("run", patched(image, at, layout, value)) == {"bound": 1}
+
+
+def test_a_shift_that_lifts_the_current_past_its_bound_is_refused(hostile: Hostile) -> None:
+    image = pack_image(everything_at_its_bound())
+    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 5)) == {"ran": 1}
+    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 6)) == {"bound": 1}
+    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 20)) == {"bound": 1}
+
+
+@each_golden
+def test_an_arena_that_is_too_small_is_refused_untouched(hostile: Hostile, model: str) -> None:
+    image, needed = pack_image(GOLDEN[model]), blob.arena_bytes(GOLDEN[model])
+    for there in (0, 4, needed // 2, needed - 1):
+        assert hostile.says("arena", image, there) == {"needs": str(needed), "arena": "1"}
+    assert hostile.says("arena", image, needed) == {"needs": str(needed), "ran": "1"}
+
+
+def overlapping(populations: int, size: int) -> bytes:
+    """Many large populations in a small image: all of them share one array of zeros."""
+    tables_end = blob.HEADER.size + (1 + populations) * blob.POPULATION.size
+    lie_at = (tables_end, tables_end, tables_end, 0)
+    records = blob.POPULATION.pack(blob.SPIKE_INPUT, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
+    records += populations * blob.POPULATION.pack(
+        blob.POPULATION_CUBA_LIF, 0, 0, 0, size, 0, *lie_at, 0, 0
+    )
+    table, input_events, currents, scores = 12 * (1 + populations), 4, 4 * size, 4 * size
+    state = populations * (8 * size + blob.align(2 * size))
+    arena = table + input_events + currents + state + scores
+    header = blob.HEADER.pack(
+        blob.MAGIC, blob.VERSION, blob.HEADER.size, 0, 0, arena % 2**32, 0, 1 + populations, 0,
+        blob.HEADER.size, tables_end, 1, blob.READOUT_SPIKE_COUNT, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+    return with_crc(header + records + bytes(4 * size))
+
+
+def test_arrays_may_overlap(hostile: Hostile) -> None:
+    assert hostile.verdicts("run", overlapping(5, 100)) == {"ran": 1}
+
+
+def test_an_image_may_be_small_and_its_arena_large(hostile: Hostile) -> None:
+    image = overlapping(200, 5000)
+    assert len(image) < 32 * 1024
+    assert hostile.says("arena", image, 64 * 1024) == {"needs": "10042416", "arena": "1"}
+
+
+def test_an_arena_past_32_bits_does_not_wrap_to_a_small_one(hostile: Hostile) -> None:
+    assert hostile.verdicts("run", overlapping(6554, 65535)) == {"format": 1}
+
+
+@pytest.mark.parametrize("model", ["analog_to_leaky", "spikes_to_recurrent_synaptic"])
+def test_wrong_calls_are_refused_and_run_nothing(hostile: Hostile, model: str) -> None:
+    assert hostile.says("refusals", pack_image(GOLDEN[model])) == {
+        "check no image": "argument",
+        "check an odd address": "align",
+        "load no image": "argument",
+        "load at an odd address": "align",
+        "load into no model": "argument",
+        "load into no arena": "argument",
+        "load into an odd arena": "align",
+        "self-test no model": "argument",
+        "step no model": "argument",
+        "step no frame": "argument",
+        "step no result": "argument",
+        "events no model": "argument",
+        "events no list": "argument",
+        "events no result": "argument",
+        "events too many": "input",
+        "events far too many": "input",
+        "events out of range": "input",
+        "events not ascending": "input",
+        "events twice the same": "input",
+        "events the largest number": "input",
+    }
