@@ -88,19 +88,58 @@ static inline const esnn_projection *esnn_projections_of(const uint8_t *image) {
 
 static inline esnn_slot *esnn_slots_of(uint8_t *arena) { return (esnn_slot *)(void *)arena; }
 
-/* current[o] += sum of weights[o, events[e] - first] * 2^shift over the n_events events, all of
- * which are in [first, first + n_in). */
+/* Which kernels this build runs, picked by what the compiler says of the processor; with
+ * ESNN_PORTABLE defined, or on any other processor, the portable ones. All give the same bits. */
+#if defined(__GNUC__) && !defined(ESNN_PORTABLE)
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#if defined(__ARM_FEATURE_MVE)
+#define ESNN_KERNELS_MVE
+#elif defined(__ARM_FEATURE_SIMD32)
+#define ESNN_KERNELS_DSP
+#elif __ARM_ARCH_ISA_THUMB == 2
+#define ESNN_KERNELS_THUMB2
+#else
+#define ESNN_KERNELS_THUMB1
+#endif
+#elif defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)
+#define ESNN_KERNELS_RV32
+#endif
+#endif
+
+#if defined(ESNN_KERNELS_DSP) || defined(ESNN_KERNELS_THUMB2) || defined(ESNN_KERNELS_THUMB1) || \
+    defined(ESNN_KERNELS_RV32)
+#define ESNN_KERNELS_PACKED
+#endif
+
+/* For people: whose kernels these are. */
+const char *esnn_kernel_name(void);
+
+/* The kernels and their portable twins.
+ *
+ * esnn_dense_events: current[o] += sum of weights[o, events[e] - first] * 2^shift over the
+ * n_events events, all of which are in [first, first + n_in).
+ *
+ * esnn_lif: v = sat(leak(v, decay) + current, 31) for n neurons, decay below 1, |current| < 2^30;
+ * writes the indices of those above their threshold, returns their number. */
+void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                uint32_t shift, const uint16_t *events, size_t n_events,
+                                uint32_t first);
+size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                         uint32_t decay, size_t n, uint16_t *events);
+
+#if defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
 void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events);
+#else
+#define esnn_dense_events esnn_dense_events_portable
+#define esnn_lif esnn_lif_portable
+#endif
 
 /* current[o] += sum of weights[o, j] * values[j] * 2^shift; returns how many values are not 0. */
 size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                          uint32_t shift, const int16_t *values);
-
-/* v = sat(leak(v, decay) + current, 31) for n neurons, decay below 1; writes the indices of those
- * above their threshold, returns their number. */
-size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                size_t n, uint16_t *events);
 
 /* Arrays of one population, resolved, for the general update. synapse is NULL for LIF. Strides are
  * 0 where one value serves all neurons. */

@@ -2,13 +2,30 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
+const char *esnn_kernel_name(void) {
+#if defined(ESNN_KERNELS_MVE)
+    return "Helium (Armv8.1-M MVE)";
+#elif defined(ESNN_KERNELS_DSP)
+    return "Arm DSP extension";
+#elif defined(ESNN_KERNELS_THUMB2)
+    return "packed bytes, Armv7-M";
+#elif defined(ESNN_KERNELS_THUMB1)
+    return "packed bytes, Armv6-M";
+#elif defined(ESNN_KERNELS_RV32)
+    return "packed bytes, RV32";
+#else
+    return "portable C";
+#endif
+}
+
 /* so many int8 weights add up in 16 bits whatever they are */
 #define EVENTS_IN_16_BITS 256u
 
 static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 
-void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                       uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                uint32_t shift, const uint16_t *events, size_t n_events,
+                                uint32_t first) {
     const int32_t scale = (int32_t)1 << shift;
     for (size_t o = 0; o < n_out; o += ESNN_TILE) {
         const size_t outputs = at_most(n_out - o, ESNN_TILE);
@@ -91,8 +108,8 @@ static inline int32_t integrate(int32_t v, int32_t x, uint32_t decay, int32_t th
     return clamp(next, MEMBRANE_BOUND);
 }
 
-size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                size_t n, uint16_t *events) {
+size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                         uint32_t decay, size_t n, uint16_t *events) {
     size_t fired = 0;
     for (size_t k = 0; k < n; k++) {
         v[k] = clamp(leak(v[k], decay) + current[k], MEMBRANE_BOUND);

@@ -1,0 +1,142 @@
+/* Every fast kernel against its portable twin, on random and on extreme values.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "esnn_internal.h"
+#include "guest.h"
+
+#define GUARD 4u /* words behind an array that must not change */
+#define ROUNDS 10u
+#define CURRENT_LIMIT ((int32_t)1 << 30)
+
+typedef struct {
+    int32_t v[MAX_OUT + GUARD];
+    uint16_t events[MAX_OUT + GUARD];
+} lif_result;
+
+static struct {
+    int32_t fast[MAX_OUT + GUARD], portable[MAX_OUT + GUARD];
+    uint16_t events[MAX_IN];
+} dense;
+
+static struct {
+    lif_result fast, portable;
+    int32_t current[MAX_OUT], threshold[MAX_OUT];
+} lif;
+
+uint32_t random32(void) {
+    static uint32_t state; /* 0 stands for the seed: this image has no initialised variables */
+    uint32_t x = state != 0 ? state : 2463534242u;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    state = x;
+    return x;
+}
+
+static uint32_t below(uint32_t n) { return random32() % n; }
+
+/* low..high: one of the two, near 0, or anything */
+static int32_t between(int32_t low, int32_t high, uint32_t kind) {
+    const int32_t any = low + (int32_t)(random32() % ((uint32_t)high - (uint32_t)low + 1u));
+    switch (kind) {
+    case 0:
+        return (any & 1) != 0 ? low : high;
+    case 1:
+        return any % 8 < low ? low : any % 8 > high ? high : any % 8;
+    default:
+        return any;
+    }
+}
+
+static int same(const void *a, const void *b, size_t size) {
+    const uint8_t *x = a, *y = b;
+    for (size_t k = 0; k < size; k++) {
+        if (x[k] != y[k]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int check_dense(size_t n_out) {
+    const size_t n_in = 1u + below(MAX_IN);
+    const int8_t *w = n_in <= 30 && below(2) == 0 ? extreme_weights : weights;
+    const uint32_t first = below(3) == 0 ? below(65536u - MAX_IN) : 0;
+    uint32_t shift = below(ESNN_MAX_SHIFT + 1u);
+    size_t n_events = 0;
+    while (((uint32_t)n_in * 128u << shift) >= ESNN_CURRENT_BOUND || shift > ESNN_MAX_SHIFT) {
+        shift = below(ESNN_MAX_SHIFT + 1u);
+    }
+    switch (below(4)) {
+    case 0: /* one input over and over: the largest sums */
+        n_events = below((uint32_t)n_in + 1u);
+        for (size_t e = 0; e < n_events; e++) {
+            dense.events[e] = (uint16_t)(first + n_in - 1u);
+        }
+        break;
+    case 1: /* all */
+        for (; n_events < n_in; n_events++) {
+            dense.events[n_events] = (uint16_t)(first + n_events);
+        }
+        break;
+    default:
+        for (uint32_t j = 0, share = below(101); j < n_in; j++) {
+            if (below(100) < share) {
+                dense.events[n_events++] = (uint16_t)(first + j);
+            }
+        }
+    }
+    for (size_t k = 0; k < n_out + GUARD; k++) {
+        dense.fast[k] = between(-(1 << 29), 1 << 29, 2);
+        dense.portable[k] = dense.fast[k];
+    }
+    esnn_dense_events(dense.fast, w, n_in, n_out, shift, dense.events, n_events, first);
+    esnn_dense_events_portable(dense.portable, w, n_in, n_out, shift, dense.events, n_events,
+                               first);
+    return same(dense.fast, dense.portable, sizeof dense.fast);
+}
+
+static int check_lif(size_t n) {
+    static const uint16_t decays[] = {0, 1, 16384, 32766, 32767};
+    const uint32_t v_kind = below(4), x_kind = below(4), t_kind = below(4);
+    const uint32_t decay = below(2) == 0 ? decays[below(5)] : below(ESNN_DECAY_ONE);
+    for (size_t k = 0; k < n; k++) {
+        lif.fast.v[k] = between(-(1 << 30), (int32_t)ESNN_NEVER, v_kind);
+        lif.current[k] = between(1 - CURRENT_LIMIT, CURRENT_LIMIT - 1, x_kind);
+        lif.threshold[k] = between(0, (int32_t)ESNN_NEVER, t_kind);
+    }
+    lif.portable = lif.fast;
+    /* one whose membrane comes to lie on its threshold, or one above or below it */
+    const size_t edge = below((uint32_t)n);
+    lif.portable.v[0] = lif.fast.v[edge];
+    (void)esnn_lif_portable(lif.portable.v, lif.current + edge, lif.threshold, decay, 1,
+                            lif.portable.events);
+    const int32_t at = lif.portable.v[0] + (int32_t)below(3) - 1;
+    if (at >= 0 && at <= (int32_t)ESNN_NEVER) {
+        lif.threshold[edge] = at;
+    }
+    lif.portable = lif.fast;
+    const size_t fast = esnn_lif(lif.fast.v, lif.current, lif.threshold, decay, n, lif.fast.events);
+    const size_t portable = esnn_lif_portable(lif.portable.v, lif.current, lif.threshold, decay, n,
+                                              lif.portable.events);
+    const uint16_t *a = lif.fast.events, *b = lif.portable.events;
+    return fast == portable && same(lif.fast.v, lif.portable.v, sizeof lif.fast.v) &&
+           same(a, b, fast * sizeof *a) && same(a + n, b + n, GUARD * sizeof *a);
+}
+
+int check_kernels(void) {
+    for (size_t round = 0; round < ROUNDS; round++) {
+        for (size_t n = 1; n <= MAX_OUT; n++) {
+            if (!check_dense(n)) {
+                say("esnn_dense_events is not as its portable twin\n");
+                return 0;
+            }
+            if (!check_lif(n)) {
+                say("esnn_lif is not as its portable twin\n");
+                return 0;
+            }
+        }
+    }
+    return 1;
+}

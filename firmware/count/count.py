@@ -1,0 +1,375 @@
+"""Count the instructions of the kernels on every core, exactly, under QEMU.
+
+`make count` builds one image for every core whose compiler is installed, runs it under an emulator
+with a plugin that counts (plugin.c), writes build/count.json and compares with baseline.json. The
+image also runs every fast kernel against its portable C twin, and says CHECK OK or CHECK FAIL.
+
+What is counted: instructions, not cycles. `synop` is a synaptic addition: one weight added because
+one input spiked. Layers are 128 -> 128 of int8 weights; 10 % of 128 are 13.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesnn import blob
+from edgesnn.graph import LIF, Dense, Graph, Int32Array, Reset, SpikeCount, SpikeInput
+
+HERE = Path(__file__).resolve().parent
+FIRMWARE = HERE.parent
+BASELINE = HERE / "baseline.json"
+BUILD = FIRMWARE.parent / "build"
+
+STRICT = (
+    "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow",
+    "-Wmissing-prototypes", "-Wundef", "-Wcast-align", "-Wstrict-prototypes", "-Wvla", "-Werror",
+)  # fmt: skip
+COMMON = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
+N, FEW = 128, 13
+ARM, RISCV = "arm-none-eabi-", "riscv64-unknown-elf-"
+RAM_BYTES = {"m0": 16 << 10}  # of the others: 64 KB
+
+
+@dataclass(frozen=True)
+class Core:
+    """A processor, the QEMU machine that has it, and what its kernels are held to.
+
+    Args:
+        limit: instructions a synop that the instruction set makes necessary, loop left out.
+        target: what we want at most, by the names of `summarize`.
+        dense: instructions of CMSIS-NN's dense int8 layer of the same size, 0: not known.
+        gain: how many times fewer one step at 10 % activity is to take.
+    """
+
+    cpu: tuple[str, ...]
+    machine: str
+    limit: float
+    target: dict[str, float]
+    cross: str = ARM
+    code: int = 0
+    ram: int = 0x20000000
+    dense: int = 0
+    gain: float = 0.0
+
+
+def _arm(name: str, *more: str) -> tuple[str, ...]:
+    return ("-mthumb", f"-mcpu=cortex-{name}", *more)
+
+
+def _targets(synop: float, lif: float) -> dict[str, float]:
+    return {"synop_int8": synop, "lif_per_neuron": lif}
+
+
+HARD, SOFT = "-mfloat-abi=hard", "-mfloat-abi=soft"
+CORES = {
+    "m0": Core(
+        _arm("m0", SOFT), "microbit", 1.5, _targets(3.1, 18), dense=111445, gain=13
+    ),
+    "m3": Core(
+        _arm("m3", SOFT), "mps2-an385", 1.25, _targets(2.1, 12.4), dense=60176, gain=11
+    ),
+    "m4": Core(
+        _arm("m4", HARD, "-mfpu=fpv4-sp-d16"), "mps2-an386", 0.75, _targets(0.95, 8),
+        dense=37163, gain=13,
+    ),
+    "m7": Core(
+        _arm("m7", HARD, "-mfpu=fpv5-d16"), "mps2-an500", 0.75, _targets(0.95, 8),
+        dense=37196, gain=13,
+    ),
+    "m33": Core(
+        _arm("m33", HARD, "-mfpu=fpv5-sp-d16"), "mps2-an505", 0.75, _targets(0.95, 8),
+        code=0x10000000, ram=0x38000000, dense=37163, gain=13,
+    ),
+    "m55": Core(
+        _arm("m55", HARD), "mps3-an547", 0.25, _targets(0.45, 3), ram=0x30000000,
+        dense=9439, gain=4.5,
+    ),
+    "rv32": Core(
+        ("-march=rv32imac_zicsr", "-mabi=ilp32", "-mcmodel=medany"), "virt", 1.75, {},
+        cross=RISCV, code=0x80000000, ram=0x80100000,
+    ),
+}  # fmt: skip
+
+
+class CountError(Exception):
+    """Something that must work did not; the message says what."""
+
+
+def call(*command: str | Path) -> str:
+    """Standard output and error of a command that must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        line = " ".join(str(part) for part in command)
+        raise CountError(f"{line}\nended with {done.returncode}\n{done.stderr[-4000:]}")
+    return done.stdout + done.stderr
+
+
+def available(core: Core) -> bool:
+    """Whether this machine can build for a core and run it."""
+    return all(shutil.which(tool) for tool in (f"{core.cross}gcc", emulator(core)))
+
+
+def emulator(core: Core) -> str:
+    """The QEMU program that has a core."""
+    return "qemu-system-riscv32" if core.cross == RISCV else "qemu-system-arm"
+
+
+def layers_graph(layers: int) -> Graph:
+    """Layers of which 13 neurons spike in every step, and one neuron to read out."""
+    rng = np.random.default_rng(0)
+    populations, projections = [], []
+    names = ["input", *(f"layer {k}" for k in range(layers))]
+    threshold = np.full(N, 1 << 28, np.int32)
+    spiking = np.arange(FEW) * N // FEW
+    threshold[spiking] = 1000
+    for source, target in itertools.pairwise(names):
+        weights = rng.integers(-128, 127, (N, N), endpoint=True).astype(np.int8)
+        weights[spiking] = 127
+        populations.append(_lif(target, threshold, Reset.SUBTRACT))
+        projections.append(Dense(source, target, weights))
+    populations.append(_lif("out", np.array([1000], np.int32), Reset.NONE))
+    return Graph(SpikeInput("input", N), tuple(populations), tuple(projections), SpikeCount("out"))
+
+
+def _lif(name: str, threshold: Int32Array, reset: Reset) -> LIF:
+    bias = np.zeros(len(threshold), np.int32)
+    return LIF(name, np.array([29491], np.uint16), threshold, bias, reset)
+
+
+def write_data(folder: Path, model: bytes) -> None:
+    """The files that data.S takes in."""
+    rng = np.random.default_rng(1)
+    (folder / "weights.bin").write_bytes(rng.integers(0, 256, 132 * 300, np.uint8).tobytes())
+    ends = rng.choice(np.array([-128, 127], np.int8), 132 * 30)
+    (folder / "extreme_weights.bin").write_bytes(ends.tobytes())
+    for layers in (1, 2):
+        image = blob.pack_image(layers_graph(layers))
+        (folder / f"layers_{layers}.bin").write_bytes(image)
+    (folder / "model.bin").write_bytes(model)
+
+
+def build_plugin(folder: Path) -> Path:
+    """The plugin, made with the host's compiler."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / "plugin.so"
+    call("gcc", *STRICT, "-O2", "-shared", "-fPIC", "-fvisibility=hidden",
+         HERE / "plugin.c", "-o", out)  # fmt: skip
+    return out
+
+
+def build(name: str, folder: Path, model: bytes = b"", flags: Sequence[str] = ()) -> Path:
+    """The image of a core, in a folder of its own; `flags` for the core's sources."""
+    core = CORES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_data(folder, model)
+    ram = RAM_BYTES.get(name, 64 << 10)
+    include = [f"-I{FIRMWARE / part}" for part in ("core", "boards/freestanding", "count")]
+    sources = {
+        **dict.fromkeys(sorted((FIRMWARE / "core").glob("*.c")), ("-O2", *flags)),
+        FIRMWARE / "boards/freestanding/string.c": ("-O2", "-fno-tree-loop-distribute-patterns"),
+        HERE / "main.c": ("-O2", *flags, f"-DARENA_SIZE={ram // 2 if ram > 16384 else 6144}"),
+        HERE / "check.c": ("-O2", *flags),
+        HERE / "start.c": ("-Os",),
+        HERE / "data.S": (f"-Wa,-I{folder}",),
+    }
+    objects = []
+    for source, options in sources.items():
+        out = folder / f"{source.stem}.o"
+        strict = STRICT if source.suffix == ".c" else ()
+        call(f"{core.cross}gcc", *core.cpu, *strict, *COMMON, *include, *options,
+             "-c", source, "-o", out)  # fmt: skip
+        objects.append(out)
+    elf = folder / "count.elf"
+    places = [f"-Wl,--defsym,{key}={value}" for key, value in
+              (("CODE", core.code), ("RAM", core.ram), ("RAM_SIZE", ram))]  # fmt: skip
+    call(f"{core.cross}gcc", *core.cpu, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
+         *places, "-T", HERE / "link.ld", *objects, "-lgcc", "-o", elf)  # fmt: skip
+    return elf
+
+
+def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
+    """Run an image: the name of its kernels, and the instructions of every region.
+
+    Raises:
+        CountError: a fast kernel differs from its twin, or the run failed.
+    """
+    core = CORES[name]
+    symbols = {}
+    for line in call(f"{core.cross}nm", elf).splitlines():
+        address, _, symbol = line.split()
+        symbols[symbol] = int(address, 16)
+    out = elf.with_name("counts")
+    bios = ("-bios", "none") if core.cross == RISCV else ()
+    options = ",".join(f"{key}=0x{symbols[f'bench_{key}']:x}" for key in ("begin", "end"))
+    said = call(
+        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
+        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
+        "-kernel", elf, "-plugin", f"file={plugin},{options},out={out}",
+    )  # fmt: skip
+    if "CHECK OK" not in said:
+        raise CountError(f"{name}: no CHECK OK\n{said}")
+    regions = [line.split()[1] for line in said.splitlines() if line.startswith("region ")]
+    counts = [int(line) for line in out.read_text().split()]
+    if len(regions) != len(counts):
+        raise CountError(f"{name}: {len(regions)} regions, {len(counts)} counts")
+    found: dict[str, list[int]] = {}
+    for region, count in zip(regions, counts, strict=True):
+        found.setdefault(region, []).append(count - counts[0])
+    kernels = next(line for line in said.splitlines() if line.startswith("kernels "))
+    return kernels.removeprefix("kernels "), found
+
+
+def text_bytes(name: str, folder: Path) -> dict[str, int]:
+    """Bytes of code and constants: the whole core, its kernels, and what of them is portable C."""
+    core = CORES[name]
+    sizes = {}
+    for path in sorted((FIRMWARE / "core").glob("*.c")):
+        out = call(f"{core.cross}size", folder / f"{path.stem}.o")
+        sizes[path.stem] = int(out.splitlines()[1].split()[0])
+    kernels = sum(size for stem, size in sizes.items() if stem.startswith("esnn_kernels"))
+    return {"core": sum(sizes.values()), "kernels": kernels, "portable": sizes["esnn_kernels"]}
+
+
+def summarize(
+    name: str, folder: Path, kernels: str, regions: dict[str, list[int]]
+) -> dict[str, Any]:
+    """The figures of a core, from the counts of its regions."""
+    one = {region: counts[0] for region, counts in regions.items()}
+    summary = {
+        "kernels": kernels,
+        "machine": CORES[name].machine,
+        "compiler": call(f"{CORES[name].cross}gcc", "--version").splitlines()[0],
+        "flags": " ".join((*CORES[name].cpu, "-O2")),
+        "emulator": call(emulator(CORES[name]), "--version").splitlines()[0],
+        "synop_int8": round(one["events_128"] / (N * N), 4),
+        "synop_int8_13": round(one["events_13"] / (FEW * N), 4),
+        "lif_per_neuron": round(one["lif"] / N, 4),
+        "lif_per_neuron_silent": round(one["lif_silent"] / N, 4),
+        "layer_kernels_10pct": one["clear"] + one["events_13"] + one["lif"],
+        # what one layer more costs in esnn_step, and all of a step of a network of one layer
+        "layer_step_10pct": one["two_layers_10pct"] - one["one_layer_10pct"],
+        "network_step_10pct": one["one_layer_10pct"],
+        "portable_synop_int8": round(one["portable_events_128"] / (N * N), 4),
+        "portable_lif_per_neuron": round(one["portable_lif"] / N, 4),
+        "text_bytes": text_bytes(name, folder),
+    }
+    if "model_step" in regions:
+        steps = regions["model_step"]
+        summary["l2mu_step"] = round(sum(steps) / len(steps), 1)
+    return summary
+
+
+def count(name: str, folder: Path, plugin: Path, model: bytes = b"") -> dict[str, Any]:
+    """Build the image of a core, run it, and sum up."""
+    return summarize(name, folder, *run(name, build(name, folder, model), plugin))
+
+
+def changes(now: dict[str, Any], baseline: dict[str, Any], tolerance: float = 0.005) -> list[str]:
+    """Figures of a core that differ from the baseline by more than the tolerance.
+
+    Counts belong to one compiler: with another, there is nothing to compare.
+    """
+    found: list[str] = []
+    if now["compiler"] != baseline.get("compiler"):
+        return found
+    for key, was in baseline.items():
+        if isinstance(was, (int, float)):
+            current = now.get(key)
+            if current is None or abs(current - was) > tolerance * was:
+                found.append(f"{key}: {was} became {current}")
+    return found
+
+
+def table(cores: dict[str, dict[str, Any]]) -> str:
+    """What was counted, each figure beside its target and its limit."""
+    lines = [
+        "core   synop  target  limit  13 events     LIF  target  step at 10 %  CMSIS-NN  "
+        "times fewer  target   text"
+    ]
+    for name, got in cores.items():
+        core = CORES[name]
+        step = got["layer_step_10pct"]
+        gain = f"{core.dense / step:.1f}" if core.dense else "-"
+        lines.append(
+            f"{name:5} {got['synop_int8']:6.3f} {_number(core.target.get('synop_int8'), 7)} "
+            f"{core.limit:6.2f} {got['synop_int8_13']:10.3f} {got['lif_per_neuron']:7.2f} "
+            f"{_number(core.target.get('lif_per_neuron'), 7)} {step:13} "
+            f"{_number(core.dense, 9)} {gain:>12} {_number(core.gain, 7)} "
+            f"{got['text_bytes']['kernels']:6}"
+        )
+    for name, got in cores.items():
+        lines += [f"{name} misses its target: {miss}" for miss in _misses(CORES[name], got)]
+    return "\n".join(lines)
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{value:{width}g}" if value else f"{'-':>{width}}"
+
+
+def _misses(core: Core, got: dict[str, Any]) -> list[str]:
+    missed = [
+        f"{key} is {got[key]:.3f}, not {most:g}"
+        for key, most in core.target.items()
+        if got[key] > most
+    ]
+    if core.gain and core.dense / got["layer_step_10pct"] < core.gain:
+        missed.append(
+            f"a step takes {core.dense / got['layer_step_10pct']:.1f} times fewer, "
+            f"not {core.gain:g}"
+        )
+    return missed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cores", nargs="*", help=f"of {', '.join(CORES)}; all if none is named")
+    parser.add_argument("--model", type=Path, help="an .esnn file whose self-test's steps to count too")
+    parser.add_argument(
+        "--accept", action="store_true", help="make what is counted now the baseline"
+    )
+    chosen = parser.parse_args(arguments)
+    unknown = set(chosen.cores) - set(CORES)
+    if unknown:
+        parser.error(f"no core is called {', '.join(sorted(unknown))}")
+    model = blob.unpack(chosen.model.read_bytes()).image if chosen.model else b""
+    cores: dict[str, dict[str, Any]] = {}
+    try:
+        plugin = build_plugin(BUILD / "count")
+        for name in chosen.cores or CORES:
+            if available(CORES[name]):
+                cores[name] = count(name, BUILD / "count" / name, plugin, model)
+            else:
+                tools = f"{CORES[name].cross}gcc and {emulator(CORES[name])}"
+                print(f"{name} is left out: it needs {tools}", file=sys.stderr)
+    except CountError as error:
+        print(error, file=sys.stderr)
+        return 1
+    (BUILD / "count.json").write_text(json.dumps({"cores": cores}, indent=1) + "\n")
+    print(table(cores))
+    known = json.loads(BASELINE.read_text())["cores"] if BASELINE.exists() else {}
+    if chosen.accept:
+        plain = {name: {k: v for k, v in got.items() if k != "l2mu_step"}
+                 for name, got in cores.items()}  # fmt: skip
+        BASELINE.write_text(json.dumps({"cores": {**known, **plain}}, indent=1) + "\n")
+        return 0
+    moved = [f"{name} {line}" for name, got in cores.items()
+             for line in changes(got, known.get(name, {}))]  # fmt: skip
+    for line in moved:
+        print(f"not as in baseline.json: {line}", file=sys.stderr)
+    return 1 if moved else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+/* Bytes that count.py makes. SPDX-License-Identifier: Apache-2.0 */
+    .section .rodata.data, "a"
+    .macro file name, path
+    .balign 16
+    .global \name, \name\()_end
+\name:
+    .incbin "\path"
+\name\()_end:
+    .endm
+    file weights, weights.bin
+    file extreme_weights, extreme_weights.bin
+    file one_layer, layers_1.bin
+    file two_layers, layers_2.bin
+    file model_image, model.bin

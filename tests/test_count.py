@@ -1,0 +1,68 @@
+"""Kernels take the instructions that firmware/count/baseline.json says, and give the C's bits."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from native import FIRMWARE, tool
+
+
+def load() -> ModuleType:
+    """firmware/count/count.py, which is in no package."""
+    spec = importlib.util.spec_from_file_location("edgesnn_count", FIRMWARE / "count" / "count.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+count = load()
+BASELINE: dict[str, Any] = json.loads(count.BASELINE.read_text())["cores"]
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tool("gcc")
+    return count.build_plugin(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("name", count.CORES)
+def test_counts_are_the_baseline_and_kernels_give_the_bits_of_portable_c(
+    name: str, tmp_path: Path, plugin: Path
+) -> None:
+    core = count.CORES[name]
+    if core.cross == count.ARM:
+        tool(f"{core.cross}gcc")
+        tool(count.emulator(core))
+    elif not count.available(core):
+        pytest.skip(f"{core.cross}gcc or {count.emulator(core)} is not installed")
+    elf = count.build(name, tmp_path)
+    kernels, regions = count.run(name, elf, plugin)  # raises without CHECK OK
+    assert kernels == BASELINE[name]["kernels"]
+    assert count.run(name, elf, plugin) == (kernels, regions), "a repeat gave other counts"
+    now = count.summarize(name, tmp_path, kernels, regions)
+    if now["compiler"] != BASELINE[name]["compiler"]:
+        pytest.skip(f"the baseline is of {BASELINE[name]['compiler']}, here is {now['compiler']}")
+    moved = count.changes(now, BASELINE[name])
+    assert not moved, (
+        f"{name}: {'; '.join(moved)}. Where that is meant, make it the baseline with "
+        "`python firmware/count/count.py --accept` and commit firmware/count/baseline.json"
+    )
+
+
+def test_a_change_of_half_a_percent_is_seen() -> None:
+    was = {"compiler": "gcc", "lif_per_neuron": 8.0, "kernels": "C", "text_bytes": {"core": 1}}
+    assert count.changes(was, was) == []
+    assert count.changes({**was, "lif_per_neuron": 8.03}, was) == []
+    assert count.changes({**was, "lif_per_neuron": 8.05}, was) != []
+    assert count.changes({**was, "lif_per_neuron": 7.95}, was) != []
+    assert count.changes({**was, "lif_per_neuron": 9.0, "compiler": "clang"}, was) == []
