@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -56,6 +57,17 @@ def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_its_costs_are_the_counted_ones() -> None:
+    baseline = json.loads((ROOT / "firmware" / "count" / "baseline.json").read_text())["cores"]
+    for core, name in (("m0", "M0"), ("m3", "M3"), ("m4", "M4, M33"), ("m55", "M55")):
+        counted = baseline[core]
+        row = (
+            rf"\| Cortex-{name} \| {counted['synop_int8']:.2f} \| [\d.]+ "
+            rf"\| {counted['lif_per_neuron']:.1f} \| {counted['layer_step_10pct']:,} \|"
+        )
+        assert re.search(row, README), row
 
 
 def test_its_c_code_compiles(tmp_path: Path) -> None:
