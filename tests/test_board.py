@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import serial
 from graphs import graphs_and_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -596,7 +598,7 @@ def test_a_silence_loses_what_is_under_way_and_nothing_after_it() -> None:
         link.forget()
         swallowed = 0
         fates = []
-        for answer in board.stream(frames_of(1000)[0], timeout=0.3):
+        for answer in board.stream(frames_of(1000)[0], timeout=1.0):
             if silent.deaf:
                 silent.deaf = False
                 swallowed = len(link.asked)
@@ -714,6 +716,22 @@ def test_closing_a_board_ends_its_process(name: str) -> None:
     assert len(children(os.getpid()) - before) == 1
     board.close()
     board.close()
+    assert children(os.getpid()) == before
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_whose_port_cannot_be_opened_leaves_no_process(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(name).close()
+    before = children(os.getpid())
+
+    def refuse(port: str, **_: object) -> None:
+        raise serial.SerialException(errno.EBUSY, port)
+
+    monkeypatch.setattr(serial, "serial_for_url", refuse)
+    with pytest.raises(DeviceError, match=r"^port /dev/pts/\d+ is in use: close the other program"):
+        open_board(name)
     assert children(os.getpid()) == before
 
 

@@ -120,7 +120,7 @@ static void sum_currents(const esnn_model *m, const esnn_population *p, const in
     if (p->bias != 0) {
         memcpy(current, m->image + p->bias, 4u * (size_t)p->size);
     } else {
-        memset(current, 0, 4u * (size_t)p->size);
+        esnn_clear(current, p->size);
     }
     for (uint16_t j = 0; j < p->n_projections; j++, q++) {
         const int analog = q->source == 0 && frame != NULL;

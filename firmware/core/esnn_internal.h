@@ -116,11 +116,14 @@ const char *esnn_kernel_name(void);
 
 /* The kernels and their portable twins.
  *
+ * esnn_clear: current[o] = 0 for n neurons.
+ *
  * esnn_dense_events: current[o] += sum of weights[o, events[e] - first] * 2^shift over the
  * n_events events, all of which are in [first, first + n_in).
  *
  * esnn_lif: v = sat(leak(v, decay) + current, 31) for n neurons, decay below 1, |current| < 2^30;
  * writes the indices of those above their threshold, returns their number. */
+void esnn_clear_portable(int32_t *current, size_t n);
 void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                                 uint32_t shift, const uint16_t *events, size_t n_events,
                                 uint32_t first);
@@ -128,11 +131,13 @@ size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *thre
                          uint32_t decay, size_t n, uint16_t *events);
 
 #if defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
+void esnn_clear(int32_t *current, size_t n);
 void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events);
 #else
+#define esnn_clear esnn_clear_portable
 #define esnn_dense_events esnn_dense_events_portable
 #define esnn_lif esnn_lif_portable
 #endif

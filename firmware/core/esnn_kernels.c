@@ -1,5 +1,7 @@
 /* Portable kernels: the plain C twin of every operation.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "esnn_internal.h"
 
 const char *esnn_kernel_name(void) {
@@ -22,6 +24,8 @@ const char *esnn_kernel_name(void) {
 #define EVENTS_IN_16_BITS 256u
 
 static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+
+void esnn_clear_portable(int32_t *current, size_t n) { memset(current, 0, n * sizeof *current); }
 
 void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                                 uint32_t shift, const uint16_t *events, size_t n_events,

@@ -9,6 +9,42 @@
 
 #if defined(ESNN_KERNELS_DSP) || defined(ESNN_KERNELS_THUMB2)
 
+__asm__(".syntax unified\n"
+        ".section .text.esnn_clear,\"ax\",%progbits\n"
+        ".balign 4\n"
+        ".global esnn_clear\n"
+        ".thumb_func\n"
+        ".type esnn_clear, %function\n"
+        "esnn_clear:\n"
+        "    push {r4-r9}\n"
+        "    movs r2, #0\n"
+        "    movs r3, #0\n"
+        "    movs r4, #0\n"
+        "    movs r5, #0\n"
+        "    movs r6, #0\n"
+        "    movs r7, #0\n"
+        "    mov r8, r2\n"
+        "    mov r9, r2\n"
+        "    subs r1, r1, #16\n"
+        "    blt 2f\n"
+        "1:\n"
+        "    stm r0!, {r2-r9}\n"
+        "    stm r0!, {r2-r9}\n"
+        "    subs r1, r1, #16\n"
+        "    bge 1b\n"
+        "2:\n"
+        "    adds r1, r1, #16\n"
+        "    beq 4f\n"
+        "3:\n"
+        "    stm r0!, {r2}\n"
+        "    subs r1, r1, #1\n"
+        "    bne 3b\n"
+        "4:\n"
+        "    pop {r4-r9}\n"
+        "    bx lr\n"
+        ".size esnn_clear, . - esnn_clear\n"
+        ".text\n");
+
 /* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
  * events, 4 rows, 8 end, 12 current, 16 registers, 52 stride, 56 last, 60 factor, 64 even, 68 odd.
  */
@@ -65,12 +101,10 @@ __asm__(".syntax unified\n"
         "    ldr r0, [sp, #8]\n"
         "    subs r0, r0, r4\n"
         "    beq 6f\n"
-        "    lsls r0, r0, #30\n" /* how many are left modulo 4: carry 2, negative 1 */
-        "    bcc 7f\n"
-        "    bmi 3f\n"
-        "    b 4f\n"
+        "    ubfx r0, r0, #1, #2\n" /* how many are left, modulo 4 */
+        "    tbb [pc, r0]\n"
         "7:\n"
-        "    bmi 5f\n"
+        ".byte (2f - 7b) / 2, (5f - 7b) / 2, (4f - 7b) / 2, (3f - 7b) / 2\n"
         "2:\n"
         "    event sum\n"
         "3:\n"
@@ -299,6 +333,38 @@ __asm__(".syntax unified\n"
         ".text\n");
 
 #elif defined(ESNN_KERNELS_THUMB1)
+
+__asm__(".syntax unified\n"
+        ".section .text.esnn_clear,\"ax\",%progbits\n"
+        ".balign 4\n"
+        ".global esnn_clear\n"
+        ".thumb_func\n"
+        ".type esnn_clear, %function\n"
+        "esnn_clear:\n"
+        "    push {r4-r5}\n"
+        "    movs r2, #0\n"
+        "    movs r3, #0\n"
+        "    movs r4, #0\n"
+        "    movs r5, #0\n"
+        "    subs r1, r1, #8\n"
+        "    blt 2f\n"
+        "1:\n"
+        "    stm r0!, {r2-r5}\n"
+        "    stm r0!, {r2-r5}\n"
+        "    subs r1, r1, #8\n"
+        "    bge 1b\n"
+        "2:\n"
+        "    adds r1, r1, #8\n"
+        "    beq 4f\n"
+        "3:\n"
+        "    stm r0!, {r2}\n"
+        "    subs r1, r1, #1\n"
+        "    bne 3b\n"
+        "4:\n"
+        "    pop {r4-r5}\n"
+        "    bx lr\n"
+        ".size esnn_clear, . - esnn_clear\n"
+        ".text\n");
 
 /* Only 8 columns of each tile: the low registers are too few for more.
  * Registers: r0 row, r1 and r2 weights, r4 events, r5 and r6 masks, r8 to r11 even and odd sums,

@@ -10,6 +10,19 @@
 #define EVENTS_IN_16_BITS 256u
 #define PAIR (2u * ESNN_TILE)
 
+void esnn_clear(int32_t *current, size_t n) {
+    const int32x4_t zero = vdupq_n_s32(0);
+    for (; n >= 16; n -= 16, current += 16) {
+        vst1q_s32(current, zero);
+        vst1q_s32(current + 4, zero);
+        vst1q_s32(current + 8, zero);
+        vst1q_s32(current + 12, zero);
+    }
+    for (; n > 0; n--) {
+        *current++ = 0;
+    }
+}
+
 /* Whole tiles, an even number of them and not none, whose currents end at `last`, for 1 to 256
  * events. `rows` is where the first tile's row for event 0 would be, `stride` the bytes from tile
  * to tile. */

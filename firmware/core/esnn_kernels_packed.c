@@ -164,6 +164,16 @@ size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, ui
 
 #if defined(ESNN_KERNELS_RV32)
 
+void esnn_clear(int32_t *current, size_t n) {
+    for (; n >= 8; n -= 8, current += 8) {
+        current[0] = current[1] = current[2] = current[3] = 0;
+        current[4] = current[5] = current[6] = current[7] = 0;
+    }
+    for (; n > 0; n--) {
+        *current++ = 0;
+    }
+}
+
 void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
     for (; current != last; current += ESNN_TILE, rows += stride) {
@@ -189,24 +199,32 @@ void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int
 }
 
 /* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
+static inline int32_t leaked(int32_t v, uint32_t decay) {
+    int32_t doubled = v * 2;
+    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
+    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay * 2u);
+    return ((int32_t)(product >> 32) + 1) >> 1;
+}
+
 uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
                          uint32_t decay, const int32_t *end, uint16_t *events) {
     const int32_t bound = (int32_t)1 << 30;
-    uint16_t k = 0;
+    uint32_t first = 0;
     do {
-        int32_t next = (int32_t)(((int64_t)*v * 2 * (int64_t)((uint64_t)decay * 2u)) >> 32);
-        next = ((next + 1) >> 1) + *current++;
-        if (next >= bound) {
-            next = bound - 1;
+#pragma GCC unroll 4
+        for (uint32_t k = 0; k < 4; k++) {
+            int32_t next = leaked(v[k], decay) + current[k];
+            next = next < bound ? next : bound - 1;
+            next = next >= -bound ? next : -bound;
+            v[k] = next;
+            if (next > threshold[k]) {
+                *events++ = (uint16_t)(first + k);
+            }
         }
-        if (next < -bound) {
-            next = -bound;
-        }
-        *v++ = next;
-        if (next > *threshold++) {
-            *events++ = k;
-        }
-        k++;
+        v += 4;
+        current += 4;
+        threshold += 4;
+        first += 4;
     } while (v != end);
     return events;
 }

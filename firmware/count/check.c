@@ -69,8 +69,9 @@ static int check_dense(size_t n_out) {
         shift = below(ESNN_MAX_SHIFT + 1u);
     }
     switch (below(4)) {
-    case 0: /* one input over and over: the largest sums */
-        n_events = below((uint32_t)n_in + 1u);
+    case 0: /* one input over and over: the largest sums, and more than 16 bits hold */
+        n_events = below(2) == 0 ? MAX_IN : below(MAX_IN + 1u);
+        shift = shift > 13u ? 13u : shift;
         for (size_t e = 0; e < n_events; e++) {
             dense.events[e] = (uint16_t)(first + n_in - 1u);
         }
@@ -125,9 +126,22 @@ static int check_lif(size_t n) {
            same(a, b, fast * sizeof *a) && same(a + n, b + n, GUARD * sizeof *a);
 }
 
+static int check_clear(size_t n) {
+    for (size_t k = 0; k < n + GUARD; k++) {
+        dense.fast[k] = dense.portable[k] = (int32_t)random32();
+    }
+    esnn_clear(dense.fast, n);
+    esnn_clear_portable(dense.portable, n);
+    return same(dense.fast, dense.portable, sizeof dense.fast);
+}
+
 int check_kernels(void) {
     for (size_t round = 0; round < ROUNDS; round++) {
         for (size_t n = 1; n <= MAX_OUT; n++) {
+            if (!check_clear(n)) {
+                say("esnn_clear is not as its portable twin\n");
+                return 0;
+            }
             if (!check_dense(n)) {
                 say("esnn_dense_events is not as its portable twin\n");
                 return 0;

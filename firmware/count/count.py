@@ -96,7 +96,7 @@ CORES = {
         dense=9439, gain=4.5,
     ),
     "rv32": Core(
-        ("-march=rv32imac_zicsr", "-mabi=ilp32", "-mcmodel=medany"), "virt", 1.75, {},
+        ("-march=rv32imac_zicsr", "-mabi=ilp32", "-mcmodel=medany"), "virt", 1.5, {},
         cross=RISCV, code=0x80000000, ram=0x80100000,
     ),
 }  # fmt: skip
@@ -335,7 +335,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cores", nargs="*", help=f"of {', '.join(CORES)}; all if none is named")
-    parser.add_argument("--model", type=Path, help="an .esnn file whose self-test's steps to count too")
+    parser.add_argument(
+        "--model", type=Path, help="an .esnn file whose self-test's steps to count too"
+    )
     parser.add_argument(
         "--accept", action="store_true", help="make what is counted now the baseline"
     )
