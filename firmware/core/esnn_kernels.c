@@ -60,6 +60,43 @@ void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t 
     }
 }
 
+/* where in its tile the neuron is whose weight the low half of byte `i` of a row holds */
+static size_t neuron_of_byte(size_t i, size_t words) {
+    return 4u * (i / 4u) + 2u * (i % 2u) + 4u * words * (i / 2u % 2u);
+}
+
+void esnn_dense4_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint32_t first) {
+    const int32_t scale = (int32_t)1 << shift;
+    const uint8_t *tile = (const uint8_t *)weights;
+    for (size_t o = 0; o < n_out; o += ESNN_TILE4) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE4);
+        const size_t words = (outputs + 7u) / 8u;
+        for (size_t e = 0; e < n_events;) {
+            const size_t end = e + at_most(n_events - e, EVENTS_IN_16_BITS);
+            int16_t low[ESNN_TILE4 / 2u] = {0}, high[ESNN_TILE4 / 2u] = {0};
+            for (; e < end; e++) {
+                const uint8_t *row = tile + (events[e] - first) * 4u * words;
+                for (size_t i = 0; i < 4u * words; i++) {
+                    low[i] = (int16_t)(low[i] + (row[i] & 15) - 8);
+                    high[i] = (int16_t)(high[i] + (row[i] >> 4) - 8);
+                }
+            }
+            for (size_t i = 0; i < 4u * words; i++) {
+                const size_t k = neuron_of_byte(i, words);
+                if (k < outputs) {
+                    current[o + k] += low[i] * scale;
+                }
+                if (k + 1u < outputs) {
+                    current[o + k + 1u] += high[i] * scale;
+                }
+            }
+        }
+        tile += n_in * 4u * words;
+    }
+}
+
 size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                          uint32_t shift, const int16_t *values) {
     const int32_t scale = (int32_t)1 << shift;

@@ -126,6 +126,182 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
     }
 }
 
+/* Weights of 4 bits, codes of 0 to 15: the bytes are summed modulo 256, and so are their high
+ * halves, of which a byte holds 17; all - 16 high is then the sum of the low halves. A fold adds
+ * even and odd bytes to 16-bit lanes, which start at minus what n times 8 adds to them. */
+#define EVENTS_IN_A_BYTE4 17u
+#define EVENTS_IN_LANES 4096u
+
+/* Whole tiles, at least one, whose currents end at `last`, for 1 to 4096 events; rows and stride as
+ * above. `start` is what the lanes start at. */
+void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, int32_t factor, uint32_t start);
+
+/* Registers: r0 events, r1 rows, r2 end, r3 current, r4 stride, r5 last, r6 row, r7 turns, r8
+ * event, r9 factor, r10 start, r11 -16, q0 sums of all, q1 of high halves, q2 weights, q4 to q7
+ * lanes: even and odd of the low halves between those of the high. Stack: 0 the last of them. */
+__asm__(".syntax unified\n"
+        ".section .text.esnn_tiles4,\"ax\",%progbits\n"
+        ".macro event4\n"
+        "    ldrh r6, [r8], #2\n"
+        "    add r6, r1, r6, lsl #4\n"
+        "    vldrb.u8 q2, [r6]\n"
+        "    vadd.i8 q0, q0, q2\n"
+        "    vshr.u8 q2, q2, #4\n"
+        "    vadd.i8 q1, q1, q2\n"
+        ".endm\n"
+        ".macro widen4 even odd sum\n"
+        "    vmovlb.u8 q2, \\sum\n"
+        "    vadd.i16 \\even, \\even, q2\n"
+        "    vmovlt.u8 q2, \\sum\n"
+        "    vadd.i16 \\odd, \\odd, q2\n"
+        ".endm\n"
+        ".macro load4\n"
+        "    vld40.32 {q0, q1, q2, q3}, [r3]\n"
+        "    vld41.32 {q0, q1, q2, q3}, [r3]\n"
+        "    vld42.32 {q0, q1, q2, q3}, [r3]\n"
+        "    vld43.32 {q0, q1, q2, q3}, [r3]\n"
+        ".endm\n"
+        ".macro store4\n"
+        "    vst40.32 {q0, q1, q2, q3}, [r3]\n"
+        "    vst41.32 {q0, q1, q2, q3}, [r3]\n"
+        "    vst42.32 {q0, q1, q2, q3}, [r3]\n"
+        "    vst43.32 {q0, q1, q2, q3}, [r3]!\n"
+        ".endm\n"
+        ".balign 4\n"
+        ".global esnn_tiles4\n"
+        ".thumb_func\n"
+        ".type esnn_tiles4, %function\n"
+        "esnn_tiles4:\n"
+        "    push {r4-r11, lr}\n"
+        "    vpush {d8-d15}\n"
+        "    ldrd r4, r5, [sp, #100]\n"
+        "    ldrd r9, r10, [sp, #108]\n"
+        "    mvn r11, #15\n"
+        "    sub sp, sp, #16\n"
+        "1:\n"
+        "    mov r8, r0\n"
+        "    vdup.16 q4, r10\n"
+        "    vdup.16 q5, r10\n"
+        "    vdup.16 q6, r10\n"
+        "    vdup.16 q7, r10\n"
+        "2:\n"
+        "    ldrh r6, [r8], #2\n"
+        "    add r6, r1, r6, lsl #4\n"
+        "    vldrb.u8 q0, [r6]\n"
+        "    vshr.u8 q1, q0, #4\n"
+        "    sub r6, r2, r8\n"
+        "    cmp r6, #32\n"
+        "    it hi\n"
+        "    movhi r6, #32\n"
+        "    add r7, r6, #6\n"
+        "    lsrs r7, r7, #3\n" /* how many fours are begun by those that are left */
+        "    beq 7f\n"
+        "    dls lr, r7\n"
+        "    ubfx r6, r6, #1, #2\n"
+        "    tbb [pc, r6]\n"
+        "8:\n"
+        ".byte (3f - 8b) / 2, (6f - 8b) / 2, (5f - 8b) / 2, (4f - 8b) / 2\n"
+        "3:\n"
+        "    event4\n"
+        "4:\n"
+        "    event4\n"
+        "5:\n"
+        "    event4\n"
+        "6:\n"
+        "    event4\n"
+        "    le lr, 3b\n"
+        "7:\n"
+        "    vmla.s8 q0, q1, r11\n"
+        "    widen4 q4, q6, q0\n"
+        "    widen4 q5, q7, q1\n"
+        "    cmp r8, r2\n"
+        "    bne 2b\n"
+        "    vstrw.32 q7, [sp]\n"
+        "    load4\n"
+        "    vmovlb.s16 q7, q4\n"
+        "    vmla.s32 q0, q7, r9\n"
+        "    vmovlb.s16 q7, q5\n"
+        "    vmla.s32 q1, q7, r9\n"
+        "    vmovlb.s16 q7, q6\n"
+        "    vmla.s32 q2, q7, r9\n"
+        "    vldrw.32 q7, [sp]\n"
+        "    vmovlb.s16 q7, q7\n"
+        "    vmla.s32 q3, q7, r9\n"
+        "    store4\n"
+        "    load4\n"
+        "    vmovlt.s16 q4, q4\n"
+        "    vmla.s32 q0, q4, r9\n"
+        "    vmovlt.s16 q5, q5\n"
+        "    vmla.s32 q1, q5, r9\n"
+        "    vmovlt.s16 q6, q6\n"
+        "    vmla.s32 q2, q6, r9\n"
+        "    vldrw.32 q7, [sp]\n"
+        "    vmovlt.s16 q7, q7\n"
+        "    vmla.s32 q3, q7, r9\n"
+        "    store4\n"
+        "    add r1, r1, r4\n"
+        "    cmp r3, r5\n"
+        "    bne 1b\n"
+        "    add sp, sp, #16\n"
+        "    vpop {d8-d15}\n"
+        "    pop {r4-r11, pc}\n"
+        ".size esnn_tiles4, . - esnn_tiles4\n"
+        ".text\n");
+
+/* a last tile, whose rows have `words` words, otherwise as above */
+static void narrow4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                    size_t words, size_t outputs, int32_t factor) {
+    const mve_pred16_t wanted = vctp8q(4u * (uint32_t)words);
+    const uint16x8_t start = vdupq_n_u16((uint16_t)(0u - 8u * (uint32_t)(end - events)));
+    uint16x8_t lanes[4] = {start, start, start, start};
+    int16_t sum[4][8];
+    do {
+        const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE4);
+        uint8x16_t all = vdupq_n_u8(0), high = all;
+        do {
+            const uint8_t *row = (const uint8_t *)(rows + *events * words * 4u);
+            const uint8x16_t w = vldrbq_z_u8(row, wanted);
+            all = vaddq_u8(all, w);
+            high = vaddq_u8(high, vshrq_n_u8(w, 4));
+        } while (++events != until);
+        all = vsubq_u8(all, vshlq_n_u8(high, 4));
+        lanes[0] = vaddq_u16(lanes[0], vmovlbq_u8(all));
+        lanes[1] = vaddq_u16(lanes[1], vmovlbq_u8(high));
+        lanes[2] = vaddq_u16(lanes[2], vmovltq_u8(all));
+        lanes[3] = vaddq_u16(lanes[3], vmovltq_u8(high));
+    } while (events != end);
+    for (size_t k = 0; k < 4u; k++) {
+        vst1q_s16(sum[k], vreinterpretq_s16_u16(lanes[k]));
+    }
+    for (size_t k = 0; k < outputs; k++) {
+        const size_t upper = k >= 4u * words;
+        const size_t j = k / 4u - upper * words;
+        current[k] += sum[k % 4u][2u * j + upper] * factor;
+    }
+}
+
+void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const uint16_t *last = events + n_events;
+    const size_t whole = n_out & ~(size_t)(ESNN_TILE4 - 1u);
+    const size_t words = (n_out - whole + 7u) / 8u;
+    const int32_t factor = (int32_t)1 << shift;
+    while (events != last) {
+        const size_t n = at_most((size_t)(last - events), EVENTS_IN_LANES);
+        const uint16_t *end = events + n;
+        if (whole > 0) {
+            esnn_tiles4(events, (uintptr_t)weights - first * 16u, end, current, n_in * 16u,
+                        current + whole, factor, 0u - 8u * (uint32_t)n);
+        }
+        if (words > 0) {
+            narrow4(events, (uintptr_t)weights + whole / 2u * n_in - first * words * 4u, end,
+                    current + whole, words, n_out - whole, factor);
+        }
+        events = end;
+    }
+}
+
 /* esnn_lif for a multiple of 8 neurons, not none, with the decay times 2^16, without saturation.
  * Returns the end of what it wrote to events, or NULL where a membrane may want saturation: then
  * they hold their sums, which fit 32 bits, and the events are not to be used. */

@@ -144,6 +144,108 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
     }
 }
 
+/* Weights of 4 bits, codes of 0 to 15. For the 8 of a word
+ *     all  += w                        sums both halves of each byte, modulo 2^32
+ *     high += (w & 0xf0f0f0f0) >> 4    sums the high halves, in bytes that hold 17 of them,
+ * and all - 16 high is then the sums of the low halves, exactly. A fold adds the bytes of both to
+ * 16-bit lanes, even and odd as above, which start at minus what n times 8 adds to them. */
+#define EVENTS_IN_A_BYTE4 17u
+#define EVENTS_IN_LANES 4096u
+#define HIGH_HALVES 0xf0f0f0f0u
+
+/* As esnn_tiles, with 4-bit weights, for 1 to 4096 events; even and odd are what the lanes start
+ * at. */
+void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
+
+#if defined(ESNN_KERNELS_DSP)
+
+static inline uint32_t even_lanes(uint32_t excess) { return ((0u - excess) & 0xffffu) * 0x10001u; }
+
+static inline uint32_t odd_lanes(uint32_t excess) { return even_lanes(excess); }
+
+static inline void add_bytes(uint32_t *even, uint32_t *odd, uint32_t bytes) {
+    __asm__("uxtab16 %0, %0, %1" : "+r"(*even) : "r"(bytes));
+    __asm__("uxtab16 %0, %0, %1, ror #8" : "+r"(*odd) : "r"(bytes));
+}
+
+#else
+
+static inline uint32_t even_lanes(uint32_t excess) { return 0u - excess * 0x00010001u; }
+
+static inline uint32_t odd_lanes(uint32_t excess) { return 0u - excess * 0x00010101u; }
+
+static inline void add_bytes(uint32_t *even, uint32_t *odd, uint32_t bytes) {
+    *even += bytes & 0x00ff00ffu;
+    *odd += bytes >> 8;
+}
+
+#endif
+
+/* the 8 columns of the word at `rows` in a tile whose rows have `words` */
+static void columns4(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                     size_t words, size_t outputs, uint32_t shift) {
+    const uint32_t excess = 8u * (uint32_t)(end - events);
+    uint32_t even[2] = {even_lanes(excess), even_lanes(excess)};
+    uint32_t odd[2] = {odd_lanes(excess), odd_lanes(excess)};
+    int32_t sum[2][4];
+    do {
+        const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE4);
+        uint32_t all = 0, high = 0;
+        do {
+            const uint32_t w = *(const packed *)(rows + *events * words * 4u);
+            all += w;
+            high += (w & HIGH_HALVES) >> 4;
+        } while (++events != until);
+        add_bytes(&even[0], &odd[0], all - (high << 4));
+        add_bytes(&even[1], &odd[1], high);
+    } while (events != end);
+    unpack(sum[0], even[0], odd[0]);
+    unpack(sum[1], even[1], odd[1]);
+    for (size_t i = 0; i < 4u; i++) {
+        for (size_t half = 0; half < 2u; half++) {
+            const size_t k = 2u * (i & 1u) + 4u * words * (i >> 1) + half;
+            if (k < outputs) {
+                current[k] += sum[half][i] * ((int32_t)1 << shift);
+            }
+        }
+    }
+}
+
+/* as `others` */
+__attribute__((noinline)) static void others4(const dense *d, int32_t *current, size_t from,
+                                              const uint16_t *events, const uint16_t *end) {
+    for (size_t tile = from; tile < d->n_out; tile += ESNN_TILE4) {
+        const size_t outputs = at_most(d->n_out - tile, ESNN_TILE4);
+        const size_t words = (outputs + 7u) / 8u;
+        const uintptr_t rows = (uintptr_t)d->weights + tile / 2u * d->n_in - d->first * words * 4u;
+        for (size_t j = 0; j < words; j++) {
+            columns4(rows + 4u * j, events, end, current + tile + 4u * j, words, outputs - 4u * j,
+                     d->shift);
+        }
+    }
+}
+
+void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const uint16_t *last = events + n_events;
+    const size_t whole = shift <= TILES_MAX_SHIFT ? n_out & ~(size_t)(ESNN_TILE4 - 1u) : 0;
+    while (events != last) {
+        const size_t n = at_most((size_t)(last - events), EVENTS_IN_LANES);
+        const uint16_t *end = events + n;
+        if (whole > 0) {
+            const uint32_t excess = 8u * (uint32_t)n;
+            esnn_tiles4(events, (uintptr_t)weights - first * 16u, end, current, n_in * 16u,
+                        current + whole, FACTOR(shift), even_lanes(excess), odd_lanes(excess));
+        }
+        if (whole < n_out) {
+            const dense d = {weights, n_in, n_out, shift, first};
+            others4(&d, current, whole, events, end);
+        }
+        events = end;
+    }
+}
+
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events) {
     const size_t fours = n & ~(size_t)3u;
@@ -194,6 +296,55 @@ void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int
         unpack(sum + 12, e3, o3);
         for (size_t k = 0; k < ESNN_TILE; k++) {
             current[k] += sum[k] * ((int32_t)1 << factor);
+        }
+    }
+}
+
+void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
+    for (; current != last; current += ESNN_TILE4, rows += stride) {
+        uint32_t lanes[16];
+        const uint16_t *event = events;
+        for (size_t k = 0; k < 16; k += 4) {
+            lanes[k] = lanes[k + 2] = even;
+            lanes[k + 1] = lanes[k + 3] = odd;
+        }
+        do {
+            const uint16_t *until = event + at_most((size_t)(end - event), EVENTS_IN_A_BYTE4);
+            uint32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, h0 = 0, h1 = 0, h2 = 0, h3 = 0;
+            do {
+                const packed *row = (const packed *)(rows + *event * 16u);
+                a0 += row[0];
+                h0 += (row[0] & HIGH_HALVES) >> 4;
+                a1 += row[1];
+                h1 += (row[1] & HIGH_HALVES) >> 4;
+                a2 += row[2];
+                h2 += (row[2] & HIGH_HALVES) >> 4;
+                a3 += row[3];
+                h3 += (row[3] & HIGH_HALVES) >> 4;
+            } while (++event != until);
+            add_bytes(&lanes[0], &lanes[1], a0 - (h0 << 4));
+            add_bytes(&lanes[2], &lanes[3], h0);
+            add_bytes(&lanes[4], &lanes[5], a1 - (h1 << 4));
+            add_bytes(&lanes[6], &lanes[7], h1);
+            add_bytes(&lanes[8], &lanes[9], a2 - (h2 << 4));
+            add_bytes(&lanes[10], &lanes[11], h2);
+            add_bytes(&lanes[12], &lanes[13], a3 - (h3 << 4));
+            add_bytes(&lanes[14], &lanes[15], h3);
+        } while (event != end);
+        for (size_t j = 0; j < 16; j += 4) {
+            int32_t low[4], high[4];
+            int32_t *c = current + j;
+            unpack(low, lanes[j], lanes[j + 1]);
+            unpack(high, lanes[j + 2], lanes[j + 3]);
+            c[0] += low[0] * ((int32_t)1 << factor);
+            c[1] += high[0] * ((int32_t)1 << factor);
+            c[2] += low[1] * ((int32_t)1 << factor);
+            c[3] += high[1] * ((int32_t)1 << factor);
+            c[16] += low[2] * ((int32_t)1 << factor);
+            c[17] += high[2] * ((int32_t)1 << factor);
+            c[18] += low[3] * ((int32_t)1 << factor);
+            c[19] += high[3] * ((int32_t)1 << factor);
         }
     }
 }

@@ -59,19 +59,46 @@ static int same(const void *a, const void *b, size_t size) {
     return 1;
 }
 
-static int check_dense(size_t n_out) {
-    const size_t n_in = 1u + below(MAX_IN);
-    const int8_t *w = n_in <= 30 && below(2) == 0 ? extreme_weights : weights;
-    const uint32_t first = below(3) == 0 ? below(65536u - MAX_IN) : 0;
-    uint32_t shift = below(ESNN_MAX_SHIFT + 1u);
-    size_t n_events = 0;
-    while (((uint32_t)n_in * 128u << shift) >= ESNN_CURRENT_BOUND || shift > ESNN_MAX_SHIFT) {
+typedef struct {
+    const char *name;
+    void (*fast)(int32_t *, const int8_t *, size_t, size_t, uint32_t, const uint16_t *, size_t,
+                 uint32_t);
+    void (*portable)(int32_t *, const int8_t *, size_t, size_t, uint32_t, const uint16_t *, size_t,
+                     uint32_t);
+    uint32_t largest; /* |weight| */
+    const int8_t *extremes;
+} dense_kernel;
+
+/* as the kernels want them: none is empty, the sums are in bounds */
+static int same_sums(const dense_kernel *kernel, const int8_t *w, size_t n_in, size_t n_out,
+                     const uint16_t *events, size_t n_events, uint32_t first) {
+    uint32_t shift = 0;
+    do {
         shift = below(ESNN_MAX_SHIFT + 1u);
+    } while (((uint64_t)n_events * kernel->largest) << shift >= ESNN_CURRENT_BOUND);
+    for (size_t k = 0; k < n_out + GUARD; k++) {
+        dense.fast[k] = between(-(1 << 29), 1 << 29, 2);
+        dense.portable[k] = dense.fast[k];
     }
+    kernel->fast(dense.fast, w, n_in, n_out, shift, events, n_events, first);
+    kernel->portable(dense.portable, w, n_in, n_out, shift, events, n_events, first);
+    return same(dense.fast, dense.portable, sizeof dense.fast);
+}
+
+static const int8_t *some_weights(const dense_kernel *kernel, size_t n_in) {
+    return n_in > EXTREME_IN || below(2) == 0 ? weights
+                                              : kernel->extremes + below(3) * EXTREME_BYTES;
+}
+
+static int check_dense(const dense_kernel *kernel, size_t n_out) {
+    /* around what bytes, 16 bits and turns hold */
+    static const uint16_t counts[] = {1, 2, 3, 4, 5, 16, 17, 18, 34, 35, 85, 86, 256, 257, MAX_IN};
+    const size_t n_in = 1u + below(below(2) == 0 ? MAX_IN : EXTREME_IN);
+    const uint32_t first = below(3) == 0 ? below(65536u - MAX_IN) : 0;
+    size_t n_events = 0;
     switch (below(4)) {
-    case 0: /* one input over and over: the largest sums, and more than 16 bits hold */
-        n_events = below(2) == 0 ? MAX_IN : below(MAX_IN + 1u);
-        shift = shift > 13u ? 13u : shift;
+    case 0: /* one input over and over: the largest sums */
+        n_events = below(2) == 0 ? counts[below(sizeof counts / sizeof *counts)] : below(MAX_IN);
         for (size_t e = 0; e < n_events; e++) {
             dense.events[e] = (uint16_t)(first + n_in - 1u);
         }
@@ -88,14 +115,14 @@ static int check_dense(size_t n_out) {
             }
         }
     }
-    for (size_t k = 0; k < n_out + GUARD; k++) {
-        dense.fast[k] = between(-(1 << 29), 1 << 29, 2);
-        dense.portable[k] = dense.fast[k];
-    }
-    esnn_dense_events(dense.fast, w, n_in, n_out, shift, dense.events, n_events, first);
-    esnn_dense_events_portable(dense.portable, w, n_in, n_out, shift, dense.events, n_events,
-                               first);
-    return same(dense.fast, dense.portable, sizeof dense.fast);
+    return same_sums(kernel, some_weights(kernel, n_in), n_in, n_out, dense.events, n_events,
+                     first);
+}
+
+static int check_many_events(const dense_kernel *kernel, size_t n_out) {
+    const size_t n_in = MANY_EVENTS_IN + below(EXTREME_IN - MANY_EVENTS_IN + 1u);
+    return same_sums(kernel, some_weights(kernel, n_in), n_in, n_out, many_events,
+                     MANY_EVENTS - below(3), 0);
 }
 
 static int check_lif(size_t n) {
@@ -135,20 +162,35 @@ static int check_clear(size_t n) {
     return same(dense.fast, dense.portable, sizeof dense.fast);
 }
 
+static int fails(const char *name) {
+    say(name);
+    say(" is not as its portable twin\n");
+    return 0;
+}
+
 int check_kernels(void) {
+    const dense_kernel kernels[] = {
+        {"esnn_dense_events", esnn_dense_events, esnn_dense_events_portable, 128, extreme_weights},
+        {"esnn_dense4_events", esnn_dense4_events, esnn_dense4_events_portable, 8, extreme_codes4},
+    };
+    const size_t n_kernels = sizeof kernels / sizeof *kernels;
     for (size_t round = 0; round < ROUNDS; round++) {
         for (size_t n = 1; n <= MAX_OUT; n++) {
-            if (!check_clear(n)) {
-                say("esnn_clear is not as its portable twin\n");
-                return 0;
+            for (size_t k = 0; k < n_kernels; k++) {
+                if (!check_dense(&kernels[k], n)) {
+                    return fails(kernels[k].name);
+                }
             }
-            if (!check_dense(n)) {
-                say("esnn_dense_events is not as its portable twin\n");
-                return 0;
+            if (!check_clear(n)) {
+                return fails("esnn_clear");
             }
             if (!check_lif(n)) {
-                say("esnn_lif is not as its portable twin\n");
-                return 0;
+                return fails("esnn_lif");
+            }
+        }
+        for (size_t k = 0; k < n_kernels; k++) {
+            if (!check_many_events(&kernels[k], MAX_OUT - below(20))) {
+                return fails(kernels[k].name);
             }
         }
     }

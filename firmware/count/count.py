@@ -151,8 +151,12 @@ def write_data(folder: Path, model: bytes) -> None:
     """The files that data.S takes in."""
     rng = np.random.default_rng(1)
     (folder / "weights.bin").write_bytes(rng.integers(0, 256, 132 * 300, np.uint8).tobytes())
-    ends = rng.choice(np.array([-128, 127], np.int8), 132 * 30)
-    (folder / "extreme_weights.bin").write_bytes(ends.tobytes())
+    for file, *ends in (("extreme_weights", 0x80, 0x7F), ("extreme_codes4", 0, 0xFF, 0x0F, 0xF0)):
+        mixed = rng.choice(np.array(ends, np.uint8), 132 * 30)
+        alike = np.repeat(np.array(ends[:2], np.uint8), mixed.size)
+        (folder / f"{file}.bin").write_bytes(mixed.tobytes() + alike.tobytes())
+    many = np.sort(rng.integers(0, 8, 4200)).astype("<u2")
+    (folder / "many_events.bin").write_bytes(many.tobytes())
     for layers in (1, 2):
         image = blob.pack_image(layers_graph(layers))
         (folder / f"layers_{layers}.bin").write_bytes(image)
@@ -254,6 +258,8 @@ def summarize(
         "emulator": call(emulator(CORES[name]), "--version").splitlines()[0],
         "synop_int8": round(one["events_128"] / (N * N), 4),
         "synop_int8_13": round(one["events_13"] / (FEW * N), 4),
+        "synop_int4": round(one["events4_128"] / (N * N), 4),
+        "synop_int4_13": round(one["events4_13"] / (FEW * N), 4),
         "lif_per_neuron": round(one["lif"] / N, 4),
         "lif_per_neuron_silent": round(one["lif_silent"] / N, 4),
         "layer_kernels_10pct": one["clear"] + one["events_13"] + one["lif"],
@@ -261,6 +267,7 @@ def summarize(
         "layer_step_10pct": one["two_layers_10pct"] - one["one_layer_10pct"],
         "network_step_10pct": one["one_layer_10pct"],
         "portable_synop_int8": round(one["portable_events_128"] / (N * N), 4),
+        "portable_synop_int4": round(one["portable_events4_128"] / (N * N), 4),
         "portable_lif_per_neuron": round(one["portable_lif"] / N, 4),
         "text_bytes": text_bytes(name, folder),
     }

@@ -88,7 +88,11 @@ int main(void) {
     REGION("events_128", esnn_dense_events(current, weights, N, N, 3, events, N, 0));
     REGION("portable_events_128",
            esnn_dense_events_portable(current, weights, N, N, 3, events, N, 0));
+    REGION("events4_128", esnn_dense4_events(current, weights, N, N, 3, events, N, 0));
+    REGION("portable_events4_128",
+           esnn_dense4_events_portable(current, weights, N, N, 3, events, N, 0));
     choose(FEW);
+    REGION("events4_13", esnn_dense4_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events_13", esnn_dense_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("clear", esnn_clear(current, N));
     prepare(FEW);
