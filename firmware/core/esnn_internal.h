@@ -114,19 +114,22 @@ static inline esnn_slot *esnn_slots_of(uint8_t *arena) { return (esnn_slot *)(vo
 /* For people: whose kernels these are. */
 const char *esnn_kernel_name(void);
 
-/* Weights of 4 bits lie in tiles of 32 target neurons, the row of each 4 words as with 8 bits, that
- * of the last tile 1 to 4 words. Codes are unsigned, weight + 8; those that fill up the last word
- * are 8. In a tile whose rows have W words the low half of byte i of word j is of neuron
- * 4 j + 2 (i & 1) + 4 W (i >> 1), the high half of the one after it. */
+/* Weights of 4 and of 2 bits lie in tiles of 32 and of 64 target neurons, the row of each 4 words
+ * as with 8 bits, the last tile's 1 to 4 words. Codes are unsigned, weight + 8 and weight + 2, and
+ * so are those that fill up the last word: 8 and 2. In a tile whose rows have W words
+ *   the low half of byte i of word j is of neuron 4 j + 2 (i & 1) + 4 W (i >> 1), the high half of
+ *   the one after it;
+ *   bits 2 q and 2 q + 1 of byte i of word j are of neuron 16 j + 4 q + i. */
 #define ESNN_TILE4 32u
+#define ESNN_TILE2 64u
 
 /* The kernels and their portable twins.
  *
  * esnn_clear: current[o] = 0 for n neurons.
  *
  * esnn_dense_events: current[o] += sum of weights[o, events[e] - first] * 2^shift over the
- * n_events events, all of which are in [first, first + n_in). esnn_dense4_events: the
- * same with weights of 4 bits.
+ * n_events events, all of which are in [first, first + n_in). esnn_dense4_events and
+ * esnn_dense2_events: the same with weights of 4 and of 2 bits; the weights are aligned to 4 bytes.
  *
  * esnn_lif: v = sat(leak(v, decay) + current, 31) for n neurons, decay below 1, |current| < 2^30;
  * writes the indices of those above their threshold, returns their number. */
@@ -135,6 +138,9 @@ void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t 
                                 uint32_t shift, const uint16_t *events, size_t n_events,
                                 uint32_t first);
 void esnn_dense4_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint32_t first);
+void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                                  uint32_t shift, const uint16_t *events, size_t n_events,
                                  uint32_t first);
 size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
@@ -146,12 +152,15 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
+void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events);
 #else
 #define esnn_clear esnn_clear_portable
 #define esnn_dense_events esnn_dense_events_portable
 #define esnn_dense4_events esnn_dense4_events_portable
+#define esnn_dense2_events esnn_dense2_events_portable
 #define esnn_lif esnn_lif_portable
 #endif
 

@@ -97,6 +97,33 @@ void esnn_dense4_events_portable(int32_t *current, const int8_t *weights, size_t
     }
 }
 
+void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint32_t first) {
+    const int32_t scale = (int32_t)1 << shift;
+    const uint8_t *tile = (const uint8_t *)weights;
+    for (size_t o = 0; o < n_out; o += ESNN_TILE2) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE2);
+        const size_t bytes = (outputs + 15u) / 16u * 4u;
+        for (size_t e = 0; e < n_events;) {
+            const size_t end = e + at_most(n_events - e, EVENTS_IN_16_BITS);
+            int16_t sum[4][ESNN_TILE2 / 4u] = {{0}};
+            for (; e < end; e++) {
+                const uint8_t *row = tile + (events[e] - first) * bytes;
+                for (size_t q = 0; q < 4; q++) {
+                    for (size_t i = 0; i < bytes; i++) {
+                        sum[q][i] = (int16_t)(sum[q][i] + (row[i] >> 2 * q & 3) - 2);
+                    }
+                }
+            }
+            for (size_t k = 0; k < outputs; k++) {
+                current[o + k] += sum[k / 4u % 4u][k / 16u * 4u + k % 4u] * scale;
+            }
+        }
+        tile += n_in * bytes;
+    }
+}
+
 size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                          uint32_t shift, const int16_t *values) {
     const int32_t scale = (int32_t)1 << shift;

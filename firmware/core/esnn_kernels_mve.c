@@ -302,6 +302,62 @@ void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, si
     }
 }
 
+/* Weights of 2 bits, codes of 0 to 3: the bytes w, w >> 2, w >> 4 and w >> 6 are summed, the first
+ * three modulo 256. From the last to the first each gives what the one before has beyond its lowest
+ * code, whose sum is then exact for 85 events. */
+#define EVENTS_IN_A_BYTE2 85u
+
+static void add_lanes(uint16x8_t lanes[2], uint8x16_t bytes) {
+    lanes[0] = vaddq_u16(lanes[0], vmovlbq_u8(bytes));
+    lanes[1] = vaddq_u16(lanes[1], vmovltq_u8(bytes));
+}
+
+/* a tile, whose rows have `bytes` bytes, for 1 to 4096 events */
+static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                  size_t bytes, size_t outputs, int32_t factor) {
+    const mve_pred16_t wanted = vctp8q((uint32_t)bytes);
+    const uint16x8_t start = vdupq_n_u16((uint16_t)(0u - 2u * (uint32_t)(end - events)));
+    uint16x8_t lanes[4][2] = {{start, start}, {start, start}, {start, start}, {start, start}};
+    do {
+        const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE2);
+        uint8x16_t s0 = vdupq_n_u8(0), s1 = s0, s2 = s0, s3 = s0;
+        do {
+            const uint8x16_t w = vldrbq_z_u8((const uint8_t *)(rows + *events * bytes), wanted);
+            s0 = vaddq_u8(s0, w);
+            s1 = vaddq_u8(s1, vshrq_n_u8(w, 2));
+            s2 = vaddq_u8(s2, vshrq_n_u8(w, 4));
+            s3 = vaddq_u8(s3, vshrq_n_u8(w, 6));
+        } while (++events != until);
+        add_lanes(lanes[0], vsubq_u8(s0, vshlq_n_u8(s1, 2)));
+        add_lanes(lanes[1], vsubq_u8(s1, vshlq_n_u8(s2, 2)));
+        add_lanes(lanes[2], vsubq_u8(s2, vshlq_n_u8(s3, 2)));
+        add_lanes(lanes[3], s3);
+    } while (events != end);
+    int16_t sum[4][2][8];
+    for (size_t q = 0; q < 4u; q++) {
+        vst1q_s16(sum[q][0], vreinterpretq_s16_u16(lanes[q][0]));
+        vst1q_s16(sum[q][1], vreinterpretq_s16_u16(lanes[q][1]));
+    }
+    for (size_t k = 0; k < outputs; k++) {
+        current[k] += sum[k / 4u % 4u][k % 2u][k / 16u * 2u + k % 4u / 2u] * factor;
+    }
+}
+
+void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const uint16_t *last = events + n_events;
+    while (events != last) {
+        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
+        for (size_t o = 0; o < n_out; o += ESNN_TILE2) {
+            const size_t outputs = at_most(n_out - o, ESNN_TILE2);
+            const size_t bytes = (outputs + 15u) / 16u * 4u;
+            tile2(events, (uintptr_t)weights + o / 4u * n_in - first * bytes, end, current + o,
+                  bytes, outputs, (int32_t)1 << shift);
+        }
+        events = end;
+    }
+}
+
 /* esnn_lif for a multiple of 8 neurons, not none, with the decay times 2^16, without saturation.
  * Returns the end of what it wrote to events, or NULL where a membrane may want saturation: then
  * they hold their sums, which fit 32 bits, and the events are not to be used. */

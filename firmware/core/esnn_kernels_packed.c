@@ -246,6 +246,70 @@ void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, si
     }
 }
 
+/* Weights of 2 bits, codes of 0 to 3, of which bytes hold the sums of 85: for the 16 of a word
+ *     all += w    c1 += w >> 2 & 0x03030303    c2 and c3 alike
+ * and all - 4 c1 - 16 c2 - 64 c3, modulo 2^32, is the sums of the lowest codes. They go on to the
+ * lanes as those of 4 bits do. */
+#define EVENTS_IN_A_BYTE2 85u
+#define LOWEST_CODES 0x03030303u
+
+/* the 16 columns of the word at `rows` in a tile whose rows have `bytes` */
+static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                     size_t bytes, size_t outputs, uint32_t shift) {
+    const uint32_t excess = 2u * (uint32_t)(end - events);
+    uint32_t mask = LOWEST_CODES, even[4], odd[4];
+    __asm__("" : "+r"(mask)); /* in a register: only then a shift comes free with it */
+    for (size_t q = 0; q < 4; q++) {
+        even[q] = even_lanes(excess);
+        odd[q] = odd_lanes(excess);
+    }
+    do {
+        const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE2);
+        uint32_t all = 0, c1 = 0, c2 = 0, c3 = 0;
+        do {
+            const uint32_t w = *(const packed *)(rows + *events * bytes);
+            all += w;
+            c1 += (w >> 2) & mask;
+            c2 += (w >> 4) & mask;
+            c3 += (w >> 6) & mask;
+        } while (++events != until);
+        add_bytes(&even[0], &odd[0], all - (c1 << 2) - (c2 << 4) - (c3 << 6));
+        add_bytes(&even[1], &odd[1], c1);
+        add_bytes(&even[2], &odd[2], c2);
+        add_bytes(&even[3], &odd[3], c3);
+    } while (events != end);
+    for (size_t q = 0; q < 4; q++, current += 4) {
+        int32_t sum[4];
+        unpack(sum, even[q], odd[q]);
+        if (4 * q + 4 <= outputs) {
+            current[0] += sum[0] * ((int32_t)1 << shift);
+            current[1] += sum[1] * ((int32_t)1 << shift);
+            current[2] += sum[2] * ((int32_t)1 << shift);
+            current[3] += sum[3] * ((int32_t)1 << shift);
+        } else {
+            for (size_t i = 0; 4 * q + i < outputs; i++) {
+                current[i] += sum[i] * ((int32_t)1 << shift);
+            }
+        }
+    }
+}
+
+void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const uint16_t *last = events + n_events;
+    while (events != last) {
+        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
+        for (size_t o = 0; o < n_out; o += 16u) {
+            const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
+            const size_t bytes = (at_most(n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
+            const uintptr_t rows = (uintptr_t)weights + tile / 4u * n_in + (o - tile) / 4u;
+            columns2(rows - first * bytes, events, end, current + o, bytes, at_most(n_out - o, 16u),
+                     shift);
+        }
+        events = end;
+    }
+}
+
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events) {
     const size_t fours = n & ~(size_t)3u;

@@ -172,6 +172,7 @@ int check_kernels(void) {
     const dense_kernel kernels[] = {
         {"esnn_dense_events", esnn_dense_events, esnn_dense_events_portable, 128, extreme_weights},
         {"esnn_dense4_events", esnn_dense4_events, esnn_dense4_events_portable, 8, extreme_codes4},
+        {"esnn_dense2_events", esnn_dense2_events, esnn_dense2_events_portable, 2, extreme_codes2},
     };
     const size_t n_kernels = sizeof kernels / sizeof *kernels;
     for (size_t round = 0; round < ROUNDS; round++) {

@@ -151,7 +151,12 @@ def write_data(folder: Path, model: bytes) -> None:
     """The files that data.S takes in."""
     rng = np.random.default_rng(1)
     (folder / "weights.bin").write_bytes(rng.integers(0, 256, 132 * 300, np.uint8).tobytes())
-    for file, *ends in (("extreme_weights", 0x80, 0x7F), ("extreme_codes4", 0, 0xFF, 0x0F, 0xF0)):
+    ends_of = {
+        "extreme_weights": (0x80, 0x7F),
+        "extreme_codes4": (0, 0xFF, 0x0F, 0xF0),
+        "extreme_codes2": (0, 0xFF, 0x33, 0xCC, 0x3C, 0xC3, 0x0F, 0xF0),
+    }
+    for file, ends in ends_of.items():
         mixed = rng.choice(np.array(ends, np.uint8), 132 * 30)
         alike = np.repeat(np.array(ends[:2], np.uint8), mixed.size)
         (folder / f"{file}.bin").write_bytes(mixed.tobytes() + alike.tobytes())
@@ -260,6 +265,8 @@ def summarize(
         "synop_int8_13": round(one["events_13"] / (FEW * N), 4),
         "synop_int4": round(one["events4_128"] / (N * N), 4),
         "synop_int4_13": round(one["events4_13"] / (FEW * N), 4),
+        "synop_int2": round(one["events2_128"] / (N * N), 4),
+        "synop_int2_13": round(one["events2_13"] / (FEW * N), 4),
         "lif_per_neuron": round(one["lif"] / N, 4),
         "lif_per_neuron_silent": round(one["lif_silent"] / N, 4),
         "layer_kernels_10pct": one["clear"] + one["events_13"] + one["lif"],
@@ -268,6 +275,7 @@ def summarize(
         "network_step_10pct": one["one_layer_10pct"],
         "portable_synop_int8": round(one["portable_events_128"] / (N * N), 4),
         "portable_synop_int4": round(one["portable_events4_128"] / (N * N), 4),
+        "portable_synop_int2": round(one["portable_events2_128"] / (N * N), 4),
         "portable_lif_per_neuron": round(one["portable_lif"] / N, 4),
         "text_bytes": text_bytes(name, folder),
     }

@@ -26,7 +26,7 @@ uint32_t random32(void);
 #define EXTREME_BYTES (132u * EXTREME_IN)
 #define MANY_EVENTS 4200u
 #define MANY_EVENTS_IN 8u
-extern const int8_t weights[], extreme_weights[], extreme_codes4[];
+extern const int8_t weights[], extreme_weights[], extreme_codes4[], extreme_codes2[];
 extern const uint16_t many_events[];
 extern const uint8_t one_layer[], one_layer_end[], two_layers[], two_layers_end[];
 extern const uint8_t model_image[], model_image_end[];

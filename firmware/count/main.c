@@ -91,7 +91,11 @@ int main(void) {
     REGION("events4_128", esnn_dense4_events(current, weights, N, N, 3, events, N, 0));
     REGION("portable_events4_128",
            esnn_dense4_events_portable(current, weights, N, N, 3, events, N, 0));
+    REGION("events2_128", esnn_dense2_events(current, weights, N, N, 3, events, N, 0));
+    REGION("portable_events2_128",
+           esnn_dense2_events_portable(current, weights, N, N, 3, events, N, 0));
     choose(FEW);
+    REGION("events2_13", esnn_dense2_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events4_13", esnn_dense4_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events_13", esnn_dense_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("clear", esnn_clear(current, N));
