@@ -45,7 +45,15 @@ def test_a_processor_gets_its_kernels(tmp_path: Path, flags: str, level: str) ->
         call([*compiler, *STRICT, level, "-c", source, "-o", out])
         symbols = call([tool("arm-none-eabi-nm"), out]).decode()
         made += re.findall(r" T (\w+)$", symbols, re.MULTILINE)
-    fast = {"esnn_clear", "esnn_dense_events", "esnn_dense4_events", "esnn_dense2_events", "esnn_lif"}
+    fast = {
+        "esnn_clear",
+        "esnn_dense_events",
+        "esnn_dense4_events",
+        "esnn_dense2_events",
+        "esnn_lif",
+        "esnn_lif_saturating",
+        "esnn_decay",
+    }
     assert set(made) >= {f"{name}_portable" for name in fast}
     assert fast & set(made) == (fast if chosen else set())
     assert len(made) == len(set(made))

@@ -154,7 +154,8 @@ static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slo
     uint16_t *events = uint16_at(m->arena, slot->events);
     if (!cuba && (p->flags & ESNN_DECAY_PER_NEURON) == 0 && *decay < ESNN_DECAY_ONE) {
         reset_fired(p, slot, events, threshold, v, current);
-        slot->n_events = (uint32_t)esnn_lif(v, current, threshold, *decay, p->size, events);
+        slot->n_events =
+            (uint32_t)esnn_lif_saturating(v, current, threshold, *decay, p->size, events);
         return;
     }
     const esnn_neurons neurons = {

@@ -131,8 +131,12 @@ const char *esnn_kernel_name(void);
  * n_events events, all of which are in [first, first + n_in). esnn_dense4_events and
  * esnn_dense2_events: the same with weights of 4 and of 2 bits; the weights are aligned to 4 bytes.
  *
- * esnn_lif: v = sat(leak(v, decay) + current, 31) for n neurons, decay below 1, |current| < 2^30;
- * writes the indices of those above their threshold, returns their number. */
+ * esnn_lif: v = leak(v, decay) + current for n neurons, decay below 1, |v| < 2^30 before and after;
+ * writes the indices of those above their threshold, returns their number.
+ * esnn_lif_saturating: v = sat(leak(v, decay) + current, 31) where only |current| < 2^30 is known.
+ *
+ * esnn_decay: v = leak(v, decay) for n neurons, decay below 1, -2^30 <= v < 2^30; returns 0 where
+ * none of them changed. */
 void esnn_clear_portable(int32_t *current, size_t n);
 void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                                 uint32_t shift, const uint16_t *events, size_t n_events,
@@ -145,6 +149,9 @@ void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t
                                  uint32_t first);
 size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
                          uint32_t decay, size_t n, uint16_t *events);
+size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                    uint32_t decay, size_t n, uint16_t *events);
+uint32_t esnn_decay_portable(int32_t *v, size_t n, uint32_t decay);
 
 #if defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
 void esnn_clear(int32_t *current, size_t n);
@@ -156,12 +163,17 @@ void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, si
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events);
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events);
+uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay);
 #else
 #define esnn_clear esnn_clear_portable
 #define esnn_dense_events esnn_dense_events_portable
 #define esnn_dense4_events esnn_dense4_events_portable
 #define esnn_dense2_events esnn_dense2_events_portable
 #define esnn_lif esnn_lif_portable
+#define esnn_lif_saturating esnn_lif_saturating_portable
+#define esnn_decay esnn_decay_portable
 #endif
 
 /* current[o] += sum of weights[o, j] * values[j] * 2^shift; returns how many values are not 0. */

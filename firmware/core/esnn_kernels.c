@@ -180,12 +180,34 @@ size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *thre
                          uint32_t decay, size_t n, uint16_t *events) {
     size_t fired = 0;
     for (size_t k = 0; k < n; k++) {
+        v[k] = leak(v[k], decay) + current[k];
+        if (v[k] > threshold[k]) {
+            events[fired++] = (uint16_t)k;
+        }
+    }
+    return fired;
+}
+
+size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                    uint32_t decay, size_t n, uint16_t *events) {
+    size_t fired = 0;
+    for (size_t k = 0; k < n; k++) {
         v[k] = clamp(leak(v[k], decay) + current[k], MEMBRANE_BOUND);
         if (v[k] > threshold[k]) {
             events[fired++] = (uint16_t)k;
         }
     }
     return fired;
+}
+
+uint32_t esnn_decay_portable(int32_t *v, size_t n, uint32_t decay) {
+    uint32_t changed = 0;
+    for (size_t k = 0; k < n; k++) {
+        const int32_t next = leak(v[k], decay);
+        changed |= (uint32_t)next ^ (uint32_t)v[k];
+        v[k] = next;
+    }
+    return changed;
 }
 
 size_t esnn_update(const esnn_neurons *n, const int32_t *current, uint16_t *events) {

@@ -297,12 +297,62 @@ __asm__(".syntax unified\n"
 /* v * decay rounded is the upper half of 2 v * (decay * 2^16): see leak in esnn_kernels.c.
  * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 to r7 v, then thresholds of 4 neurons,
  * r8 to r11 their currents, then new v, r12 events, lr end. Stack: where v started, 16 ahead. */
+#define LIF_FOURS(NAME, SATURATE)                \
+    ".section .text." NAME ",\"ax\",%progbits\n" \
+    ".balign 4\n"                                \
+    ".global " NAME "\n"                         \
+    ".thumb_func\n"                              \
+    ".type " NAME ", %function\n"                \
+    "" NAME ":\n"                                \
+    "    add r0, r0, #16\n"                      \
+    "    push {r0, r4-r11, lr}\n"                \
+    "    sub r0, r0, #16\n"                      \
+    "    ldr lr, [sp, #40]\n"                    \
+    "    ldr r12, [sp, #44]\n"                   \
+    "1:\n"                                       \
+    "    ldm r0, {r4-r7}\n"                      \
+    "    ldm r1!, {r8-r11}\n"                    \
+    "    neuron r8, r4, " SATURATE "\n"          \
+    "    neuron r9, r5, " SATURATE "\n"          \
+    "    neuron r10, r6, " SATURATE "\n"         \
+    "    neuron r11, r7, " SATURATE "\n"         \
+    "    ldm r2!, {r4-r7}\n"                     \
+    "    stm r0!, {r8-r11}\n"                    \
+    "    cmp r8, r4\n"                           \
+    "    bgt 10f\n"                              \
+    "20:\n"                                      \
+    "    cmp r9, r5\n"                           \
+    "    bgt 11f\n"                              \
+    "21:\n"                                      \
+    "    cmp r10, r6\n"                          \
+    "    bgt 12f\n"                              \
+    "22:\n"                                      \
+    "    cmp r11, r7\n"                          \
+    "    bgt 13f\n"                              \
+    "23:\n"                                      \
+    "    cmp r0, lr\n"                           \
+    "    bne 1b\n"                               \
+    "    mov r0, r12\n"                          \
+    "    add sp, sp, #4\n"                       \
+    "    pop {r4-r11, pc}\n"                     \
+    "10:\n"                                      \
+    "    spike 0\n"                              \
+    "11:\n"                                      \
+    "    spike 1\n"                              \
+    "12:\n"                                      \
+    "    spike 2\n"                              \
+    "13:\n"                                      \
+    "    spike 3\n"                              \
+    ".size " NAME ", . - " NAME "\n"             \
+    ".text\n"
+
 __asm__(".syntax unified\n"
-        ".section .text.esnn_lif_fours,\"ax\",%progbits\n"
-        ".macro neuron x v\n"
+        ".macro neuron x v saturate\n"
         "    lsls \\v, \\v, #1\n"
         "    smmlar \\x, \\v, r3, \\x\n"
+        ".if \\saturate\n"
         "    ssat \\x, #31, \\x\n"
+        ".endif\n"
         ".endm\n"
         ".macro spike k\n"
         "    ldr r4, [sp]\n"
@@ -313,53 +363,7 @@ __asm__(".syntax unified\n"
         ".endif\n"
         "    strh r4, [r12], #2\n"
         "    b 2\\k\\()b\n"
-        ".endm\n"
-        ".balign 4\n"
-        ".global esnn_lif_fours\n"
-        ".thumb_func\n"
-        ".type esnn_lif_fours, %function\n"
-        "esnn_lif_fours:\n"
-        "    add r0, r0, #16\n"
-        "    push {r0, r4-r11, lr}\n"
-        "    sub r0, r0, #16\n"
-        "    ldr lr, [sp, #40]\n"
-        "    ldr r12, [sp, #44]\n"
-        "1:\n"
-        "    ldm r0, {r4-r7}\n"
-        "    ldm r1!, {r8-r11}\n"
-        "    neuron r8, r4\n"
-        "    neuron r9, r5\n"
-        "    neuron r10, r6\n"
-        "    neuron r11, r7\n"
-        "    ldm r2!, {r4-r7}\n"
-        "    stm r0!, {r8-r11}\n"
-        "    cmp r8, r4\n"
-        "    bgt 10f\n"
-        "20:\n"
-        "    cmp r9, r5\n"
-        "    bgt 11f\n"
-        "21:\n"
-        "    cmp r10, r6\n"
-        "    bgt 12f\n"
-        "22:\n"
-        "    cmp r11, r7\n"
-        "    bgt 13f\n"
-        "23:\n"
-        "    cmp r0, lr\n"
-        "    bne 1b\n"
-        "    mov r0, r12\n"
-        "    add sp, sp, #4\n"
-        "    pop {r4-r11, pc}\n"
-        "10:\n"
-        "    spike 0\n"
-        "11:\n"
-        "    spike 1\n"
-        "12:\n"
-        "    spike 2\n"
-        "13:\n"
-        "    spike 3\n"
-        ".size esnn_lif_fours, . - esnn_lif_fours\n"
-        ".text\n");
+        ".endm\n" LIF_FOURS("esnn_lif_fours", "0") LIF_FOURS("esnn_lif_saturating_fours", "1"));
 
 #elif defined(ESNN_KERNELS_THUMB2)
 
@@ -435,13 +439,63 @@ __asm__(".syntax unified\n"
  * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 to r7 v, then thresholds of 4 neurons,
  * r8 to r11 their currents, then new v, r12 lower half, lr end. Stack: where v started, 16 ahead;
  * events. */
+#define LIF_FOURS(NAME, SATURATE)                \
+    ".section .text." NAME ",\"ax\",%progbits\n" \
+    ".balign 4\n"                                \
+    ".global " NAME "\n"                         \
+    ".thumb_func\n"                              \
+    ".type " NAME ", %function\n"                \
+    "" NAME ":\n"                                \
+    "    push {r4-r11, lr}\n"                    \
+    "    ldr lr, [sp, #36]\n"                    \
+    "    ldr r5, [sp, #40]\n"                    \
+    "    add r4, r0, #16\n"                      \
+    "    push {r4, r5}\n"                        \
+    "1:\n"                                       \
+    "    ldm r0, {r4-r7}\n"                      \
+    "    ldm r1!, {r8-r11}\n"                    \
+    "    neuron r8, r4, " SATURATE "\n"          \
+    "    neuron r9, r5, " SATURATE "\n"          \
+    "    neuron r10, r6, " SATURATE "\n"         \
+    "    neuron r11, r7, " SATURATE "\n"         \
+    "    ldm r2!, {r4-r7}\n"                     \
+    "    stm r0!, {r8-r11}\n"                    \
+    "    cmp r8, r4\n"                           \
+    "    bgt 10f\n"                              \
+    "20:\n"                                      \
+    "    cmp r9, r5\n"                           \
+    "    bgt 11f\n"                              \
+    "21:\n"                                      \
+    "    cmp r10, r6\n"                          \
+    "    bgt 12f\n"                              \
+    "22:\n"                                      \
+    "    cmp r11, r7\n"                          \
+    "    bgt 13f\n"                              \
+    "23:\n"                                      \
+    "    cmp r0, lr\n"                           \
+    "    bne 1b\n"                               \
+    "    ldr r0, [sp, #4]\n"                     \
+    "    add sp, sp, #8\n"                       \
+    "    pop {r4-r11, pc}\n"                     \
+    "10:\n"                                      \
+    "    spike 0, r8\n"                          \
+    "11:\n"                                      \
+    "    spike 1, r9\n"                          \
+    "12:\n"                                      \
+    "    spike 2, r10\n"                         \
+    "13:\n"                                      \
+    "    spike 3, r11\n"                         \
+    ".size " NAME ", . - " NAME "\n"             \
+    ".text\n"
+
 __asm__(".syntax unified\n"
-        ".section .text.esnn_lif_fours,\"ax\",%progbits\n"
-        ".macro neuron x v\n"
+        ".macro neuron x v saturate\n"
         "    lsls \\v, \\v, #1\n"
         "    mov r12, #0x80000000\n"
         "    smlal r12, \\x, \\v, r3\n"
+        ".if \\saturate\n"
         "    ssat \\x, #31, \\x\n"
+        ".endif\n"
         ".endm\n"
         ".macro spike k x\n"
         "    ldrd r4, \\x, [sp]\n"
@@ -453,53 +507,7 @@ __asm__(".syntax unified\n"
         "    strh r4, [\\x], #2\n"
         "    str \\x, [sp, #4]\n"
         "    b 2\\k\\()b\n"
-        ".endm\n"
-        ".balign 4\n"
-        ".global esnn_lif_fours\n"
-        ".thumb_func\n"
-        ".type esnn_lif_fours, %function\n"
-        "esnn_lif_fours:\n"
-        "    push {r4-r11, lr}\n"
-        "    ldr lr, [sp, #36]\n"
-        "    ldr r5, [sp, #40]\n"
-        "    add r4, r0, #16\n"
-        "    push {r4, r5}\n"
-        "1:\n"
-        "    ldm r0, {r4-r7}\n"
-        "    ldm r1!, {r8-r11}\n"
-        "    neuron r8, r4\n"
-        "    neuron r9, r5\n"
-        "    neuron r10, r6\n"
-        "    neuron r11, r7\n"
-        "    ldm r2!, {r4-r7}\n"
-        "    stm r0!, {r8-r11}\n"
-        "    cmp r8, r4\n"
-        "    bgt 10f\n"
-        "20:\n"
-        "    cmp r9, r5\n"
-        "    bgt 11f\n"
-        "21:\n"
-        "    cmp r10, r6\n"
-        "    bgt 12f\n"
-        "22:\n"
-        "    cmp r11, r7\n"
-        "    bgt 13f\n"
-        "23:\n"
-        "    cmp r0, lr\n"
-        "    bne 1b\n"
-        "    ldr r0, [sp, #4]\n"
-        "    add sp, sp, #8\n"
-        "    pop {r4-r11, pc}\n"
-        "10:\n"
-        "    spike 0, r8\n"
-        "11:\n"
-        "    spike 1, r9\n"
-        "12:\n"
-        "    spike 2, r10\n"
-        "13:\n"
-        "    spike 3, r11\n"
-        ".size esnn_lif_fours, . - esnn_lif_fours\n"
-        ".text\n");
+        ".endm\n" LIF_FOURS("esnn_lif_fours", "0") LIF_FOURS("esnn_lif_saturating_fours", "1"));
 
 #elif defined(ESNN_KERNELS_THUMB1)
 
@@ -817,9 +825,54 @@ __asm__(".syntax unified\n"
  * bit shifted out, which is then the carry, was set.
  * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 2 decay, r8 end, r9 events, r10 where v
  * started, 4 ahead. */
+#define LIF_FOURS(NAME, SATURATE)                \
+    ".section .text." NAME ",\"ax\",%progbits\n" \
+    ".balign 4\n"                                \
+    ".global " NAME "\n"                         \
+    ".thumb_func\n"                              \
+    ".type " NAME ", %function\n"                \
+    "" NAME ":\n"                                \
+    "    push {r4-r7, lr}\n"                     \
+    "    mov r4, r8\n"                           \
+    "    mov r5, r9\n"                           \
+    "    mov r6, r10\n"                          \
+    "    push {r4-r6}\n"                         \
+    "    ldr r4, [sp, #32]\n"                    \
+    "    mov r8, r4\n"                           \
+    "    ldr r4, [sp, #36]\n"                    \
+    "    mov r9, r4\n"                           \
+    "    adds r4, r0, #4\n"                      \
+    "    mov r10, r4\n"                          \
+    "    lsrs r3, r3, #16\n"                     \
+    "    lsls r4, r3, #1\n"                      \
+    "1:\n"                                       \
+    "    neuron 0, " SATURATE "\n"               \
+    "    neuron 1, " SATURATE "\n"               \
+    "    neuron 2, " SATURATE "\n"               \
+    "    neuron 3, " SATURATE "\n"               \
+    "    cmp r0, r8\n"                           \
+    "    bne 1b\n"                               \
+    "    mov r0, r9\n"                           \
+    "    pop {r4-r6}\n"                          \
+    "    mov r8, r4\n"                           \
+    "    mov r9, r5\n"                           \
+    "    mov r10, r6\n"                          \
+    "    pop {r4-r7, pc}\n"                      \
+    ".if " SATURATE "\n"                         \
+    "    saturate 0\n"                           \
+    "    saturate 1\n"                           \
+    "    saturate 2\n"                           \
+    "    saturate 3\n"                           \
+    ".endif\n"                                   \
+    "    spike 0\n"                              \
+    "    spike 1\n"                              \
+    "    spike 2\n"                              \
+    "    spike 3\n"                              \
+    ".size " NAME ", . - " NAME "\n"             \
+    ".text\n"
+
 __asm__(".syntax unified\n"
-        ".section .text.esnn_lif_fours,\"ax\",%progbits\n"
-        ".macro neuron k\n"
+        ".macro neuron k saturate\n"
         "    ldr r5, [r0]\n"
         "    uxth r6, r5\n"
         "    asrs r5, r5, #16\n"
@@ -829,9 +882,11 @@ __asm__(".syntax unified\n"
         "    adds r5, r5, r7\n"
         "    lsrs r6, r6, #15\n"
         "    adcs r5, r5, r6\n"
+        ".if \\saturate\n"
         "    adds r6, r5, r5\n"
         "    bvs 1\\k\\()f\n"
         "2\\k\\():\n"
+        ".endif\n"
         "    stm r0!, {r5}\n"
         "    ldm r2!, {r7}\n"
         "    cmp r5, r7\n"
@@ -857,47 +912,52 @@ __asm__(".syntax unified\n"
         "    adds r7, r7, #2\n"
         "    mov r9, r7\n"
         "    b 4\\k\\()b\n"
+        ".endm\n" LIF_FOURS("esnn_lif_fours", "0") LIF_FOURS("esnn_lif_saturating_fours", "1"));
+
+/* Registers: r0 v, r1 how many are left, r2 decay, r3 2 decay, r4 what changed. */
+__asm__(".syntax unified\n"
+        ".section .text.esnn_decay,\"ax\",%progbits\n"
+        ".macro decay\n"
+        "    ldr r5, [r0]\n"
+        "    uxth r6, r5\n"
+        "    asrs r7, r5, #16\n"
+        "    muls r7, r3, r7\n"
+        "    muls r6, r2, r6\n"
+        "    lsrs r6, r6, #15\n"
+        "    adcs r7, r7, r6\n"
+        "    eors r5, r5, r7\n"
+        "    orrs r4, r4, r5\n"
+        "    stm r0!, {r7}\n"
         ".endm\n"
         ".balign 4\n"
-        ".global esnn_lif_fours\n"
+        ".global esnn_decay\n"
         ".thumb_func\n"
-        ".type esnn_lif_fours, %function\n"
-        "esnn_lif_fours:\n"
-        "    push {r4-r7, lr}\n"
-        "    mov r4, r8\n"
-        "    mov r5, r9\n"
-        "    mov r6, r10\n"
-        "    push {r4-r6}\n"
-        "    ldr r4, [sp, #32]\n"
-        "    mov r8, r4\n"
-        "    ldr r4, [sp, #36]\n"
-        "    mov r9, r4\n"
-        "    adds r4, r0, #4\n"
-        "    mov r10, r4\n"
-        "    lsrs r3, r3, #16\n"
-        "    lsls r4, r3, #1\n"
+        ".type esnn_decay, %function\n"
+        "esnn_decay:\n"
+        "    push {r4-r7}\n"
+        "    lsls r3, r2, #1\n"
+        "    movs r4, #0\n"
+        "    subs r1, r1, #4\n"
+        "    blt 2f\n"
         "1:\n"
-        "    neuron 0\n"
-        "    neuron 1\n"
-        "    neuron 2\n"
-        "    neuron 3\n"
-        "    cmp r0, r8\n"
-        "    bne 1b\n"
-        "    mov r0, r9\n"
-        "    pop {r4-r6}\n"
-        "    mov r8, r4\n"
-        "    mov r9, r5\n"
-        "    mov r10, r6\n"
-        "    pop {r4-r7, pc}\n"
-        "    saturate 0\n"
-        "    saturate 1\n"
-        "    saturate 2\n"
-        "    saturate 3\n"
-        "    spike 0\n"
-        "    spike 1\n"
-        "    spike 2\n"
-        "    spike 3\n"
-        ".size esnn_lif_fours, . - esnn_lif_fours\n"
+        "    decay\n"
+        "    decay\n"
+        "    decay\n"
+        "    decay\n"
+        "    subs r1, r1, #4\n"
+        "    bge 1b\n"
+        "2:\n"
+        "    adds r1, r1, #4\n"
+        "    beq 4f\n"
+        "3:\n"
+        "    decay\n"
+        "    subs r1, r1, #1\n"
+        "    bne 3b\n"
+        "4:\n"
+        "    mov r0, r4\n"
+        "    pop {r4-r7}\n"
+        "    bx lr\n"
+        ".size esnn_decay, . - esnn_decay\n"
         ".text\n");
 
 #endif

@@ -358,9 +358,116 @@ void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, si
     }
 }
 
-/* esnn_lif for a multiple of 8 neurons, not none, with the decay times 2^16, without saturation.
- * Returns the end of what it wrote to events, or NULL where a membrane may want saturation: then
- * they hold their sums, which fit 32 bits, and the events are not to be used. */
+/* esnn_lif for a multiple of 16 neurons, not none, with the decay times 2^16; returns the end of
+ * what it wrote to events. */
+uint16_t *esnn_lif_sixteens(int32_t *v, const int32_t *current, const int32_t *threshold,
+                            uint32_t decay, size_t n, uint16_t *events);
+
+/* v * decay rounded is the upper half of 2 v * (decay * 2^16) + 2^31: see leak in esnn_kernels.c.
+ * Lane L of the k-th of four vectors is neuron 4 L + k. The signs of threshold - v gather in the
+ * upper 4 bits of the lanes of the first, and from there in one word, neuron 0 uppermost.
+ * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 events, r5 n, r6 the neurons that spike,
+ * r7 the first of the sixteen, r8 the first of them, r9 2^31, r10 the factors
+ * that bring 4 bits to their place. */
+__asm__(".syntax unified\n"
+        ".section .text.esnn_lif_sixteens,\"ax\",%progbits\n"
+        ".balign 4\n"
+        ".global esnn_lif_sixteens\n"
+        ".thumb_func\n"
+        ".type esnn_lif_sixteens, %function\n"
+        "esnn_lif_sixteens:\n"
+        "    push {r4-r10, lr}\n"
+        "    vpush {d8-d15}\n"
+        "    ldrd r5, r4, [sp, #96]\n"
+        "    mov r9, #0x80000000\n"
+        "    adr r10, 5f\n"
+        "    lsr lr, r5, #4\n"
+        "    dls lr, lr\n"
+        "1:\n"
+        "    vld40.32 {q0, q1, q2, q3}, [r0]\n"
+        "    vld41.32 {q0, q1, q2, q3}, [r0]\n"
+        "    vld42.32 {q0, q1, q2, q3}, [r0]\n"
+        "    vld43.32 {q0, q1, q2, q3}, [r0]\n"
+        "    vld40.32 {q4, q5, q6, q7}, [r1]\n"
+        "    vld41.32 {q4, q5, q6, q7}, [r1]\n"
+        "    vld42.32 {q4, q5, q6, q7}, [r1]\n"
+        "    vld43.32 {q4, q5, q6, q7}, [r1]!\n"
+        "    vqrdmlah.s32 q4, q0, r3\n"
+        "    vqrdmlah.s32 q5, q1, r3\n"
+        "    vqrdmlah.s32 q6, q2, r3\n"
+        "    vqrdmlah.s32 q7, q3, r3\n"
+        "    vld40.32 {q0, q1, q2, q3}, [r2]\n"
+        "    vld41.32 {q0, q1, q2, q3}, [r2]\n"
+        "    vld42.32 {q0, q1, q2, q3}, [r2]\n"
+        "    vld43.32 {q0, q1, q2, q3}, [r2]!\n"
+        "    vst40.32 {q4, q5, q6, q7}, [r0]\n"
+        "    vst41.32 {q4, q5, q6, q7}, [r0]\n"
+        "    vst42.32 {q4, q5, q6, q7}, [r0]\n"
+        "    vst43.32 {q4, q5, q6, q7}, [r0]!\n"
+        "    vsub.i32 q3, q3, q7\n"
+        "    vsub.i32 q2, q2, q6\n"
+        "    vsri.32 q2, q3, #1\n"
+        "    vldrw.u32 q7, [r10]\n"
+        "    vsub.i32 q1, q1, q5\n"
+        "    vsri.32 q1, q2, #1\n"
+        "    vsub.i32 q0, q0, q4\n"
+        "    vsri.32 q0, q1, #1\n"
+        "    vshr.u32 q0, q0, #28\n"
+        "    vmlav.u32 r6, q0, q7\n"
+        "    cbnz r6, 3f\n"
+        "    le lr, 1b\n"
+        "2:\n"
+        "    mov r0, r4\n"
+        "    vpop {d8-d15}\n"
+        "    pop {r4-r10, pc}\n"
+        "3:\n"
+        "    sub r7, r5, lr, lsl #4\n"
+        "4:\n"
+        "    clz r8, r6\n"
+        "    lsr r12, r9, r8\n"
+        "    add r8, r8, r7\n"
+        "    strh r8, [r4], #2\n"
+        "    bics r6, r6, r12\n"
+        "    bne 4b\n"
+        "    le lr, 1b\n"
+        "    b 2b\n"
+        ".balign 4\n"
+        "5: .word 1 << 28, 1 << 24, 1 << 20, 1 << 16\n"
+        ".size esnn_lif_sixteens, . - esnn_lif_sixteens\n"
+        ".text\n");
+
+typedef size_t lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                   size_t n, uint16_t *events);
+
+/* the neurons from number `from` to n with the portable kernel, behind `fired` events */
+static size_t rest(lif *portable, int32_t *v, const int32_t *current, const int32_t *threshold,
+                   uint32_t decay, size_t from, size_t n, uint16_t *events, size_t fired) {
+    size_t more =
+        portable(v + from, current + from, threshold + from, decay, n - from, events + fired);
+    for (; more > 0; more--, fired++) {
+        events[fired] = (uint16_t)(events[fired] + from);
+    }
+    return fired;
+}
+
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events) {
+    const size_t sixteens = n & ~(size_t)15u;
+    size_t fired = 0;
+    if (sixteens > 0) {
+        const uint16_t *end =
+            esnn_lif_sixteens(v, current, threshold, decay << 16, sixteens, events);
+        fired = (size_t)(end - events);
+    }
+    if (sixteens < n) {
+        fired = rest(esnn_lif_portable, v, current, threshold, decay, sixteens, n, events, fired);
+    }
+    return fired;
+}
+
+/* esnn_lif_saturating for a multiple of 8 neurons, not none, with the decay times 2^16, without
+ * saturation. Returns the end of what it wrote to events, or NULL where a membrane may want
+ * saturation: then they hold their sums, which fit 32 bits, and the events are not to be used. */
 uint16_t *esnn_lif_eights(int32_t *v, const int32_t *current, const int32_t *threshold,
                           uint32_t decay, size_t n, uint16_t *events);
 
@@ -433,8 +540,8 @@ static int32_t saturated(int32_t v) {
     return v < -bound ? -bound : v > bound - 1 ? bound - 1 : v;
 }
 
-size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                size_t n, uint16_t *events) {
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events) {
     const size_t eights = n & ~(size_t)7u;
     size_t fired = 0;
     if (eights > 0) {
@@ -451,13 +558,27 @@ size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, ui
         }
     }
     if (eights < n) {
-        size_t more = esnn_lif_portable(v + eights, current + eights, threshold + eights, decay,
-                                        n - eights, events + fired);
-        for (; more > 0; more--, fired++) {
-            events[fired] = (uint16_t)(events[fired] + eights);
-        }
+        fired = rest(esnn_lif_saturating_portable, v, current, threshold, decay, eights, n, events,
+                     fired);
     }
     return fired;
+}
+
+uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay) {
+    const int32_t factor = (int32_t)(decay << 16);
+    int32x4_t changed = vdupq_n_s32(0);
+    for (; n >= 16; n -= 16, v += 16) {
+#pragma GCC unroll 4
+        for (size_t k = 0; k < 16; k += 4) {
+            const int32x4_t old = vldrwq_s32(v + k);
+            const int32x4_t next = vqrdmulhq_n_s32(old, factor);
+            changed = vorrq_s32(changed, veorq_s32(next, old));
+            vstrwq_s32(v + k, next);
+        }
+    }
+    const uint32_t rest_changed = n > 0 ? esnn_decay_portable(v, n, decay) : 0;
+    return rest_changed | (uint32_t)(vgetq_lane_s32(changed, 0) | vgetq_lane_s32(changed, 1) |
+                                     vgetq_lane_s32(changed, 2) | vgetq_lane_s32(changed, 3));
 }
 
 #endif

@@ -38,10 +38,11 @@ typedef uint32_t __attribute__((may_alias)) packed;
 void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
 
-/* esnn_lif for the neurons from v to `end`, a multiple of 4 and not none, with the decay times
- * 2^16; returns the end of what it wrote to events. */
-uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
-                         uint32_t decay, const int32_t *end, uint16_t *events);
+/* esnn_lif and esnn_lif_saturating for the neurons from v to `end`, a multiple of 4 and not none,
+ * with the decay times 2^16; return the end of what they wrote to events. */
+typedef uint16_t *lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                            uint32_t decay, const int32_t *end, uint16_t *events);
+lif_fours esnn_lif_fours, esnn_lif_saturating_fours;
 
 #if defined(ESNN_KERNELS_DSP)
 
@@ -310,23 +311,86 @@ void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, si
     }
 }
 
-size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                size_t n, uint16_t *events) {
+typedef size_t lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                   size_t n, uint16_t *events);
+
+static inline size_t run_lif(lif_fours *fast, lif *portable, int32_t *v, const int32_t *current,
+                             const int32_t *threshold, uint32_t decay, size_t n, uint16_t *events) {
     const size_t fours = n & ~(size_t)3u;
     size_t fired = 0;
     if (fours > 0) {
-        const uint16_t *end = esnn_lif_fours(v, current, threshold, decay << 16, v + fours, events);
+        const uint16_t *end = fast(v, current, threshold, decay << 16, v + fours, events);
         fired = (size_t)(end - events);
     }
     if (fours < n) {
-        size_t more = esnn_lif_portable(v + fours, current + fours, threshold + fours, decay,
-                                        n - fours, events + fired);
+        size_t more = portable(v + fours, current + fours, threshold + fours, decay, n - fours,
+                               events + fired);
         for (; more > 0; more--, fired++) {
             events[fired] = (uint16_t)(events[fired] + fours);
         }
     }
     return fired;
 }
+
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events) {
+    return run_lif(esnn_lif_fours, esnn_lif_portable, v, current, threshold, decay, n, events);
+}
+
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events) {
+    return run_lif(esnn_lif_saturating_fours, esnn_lif_saturating_portable, v, current, threshold,
+                   decay, n, events);
+}
+
+#if !defined(ESNN_KERNELS_THUMB1)
+
+/* one membrane without input */
+#if defined(ESNN_KERNELS_DSP)
+
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(v * 2), "r"(decay << 16));
+    return v;
+}
+
+#elif defined(ESNN_KERNELS_THUMB2)
+
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    return (int32_t)(((int64_t)(v * 2) * (int32_t)(decay << 16) + ((int64_t)1 << 31)) >> 32);
+}
+
+#elif defined(ESNN_KERNELS_RV32)
+
+/* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    int32_t doubled = v * 2;
+    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
+    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay << 17);
+    return ((int32_t)(product >> 32) + 1) >> 1;
+}
+
+#endif
+
+uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay) {
+    const int32_t *end = v + (n & ~(size_t)3u), *last = v + n;
+    uint32_t changed = 0;
+    for (; v != end; v += 4) {
+#pragma GCC unroll 4
+        for (size_t k = 0; k < 4; k++) {
+            const int32_t next = decayed(v[k], decay);
+            changed |= (uint32_t)next ^ (uint32_t)v[k];
+            v[k] = next;
+        }
+    }
+    for (; v != last; v++) {
+        const int32_t next = decayed(*v, decay);
+        changed |= (uint32_t)next ^ (uint32_t)*v;
+        *v = next;
+    }
+    return changed;
+}
+
+#endif
 
 #if defined(ESNN_KERNELS_RV32)
 
@@ -413,24 +477,18 @@ void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, in
     }
 }
 
-/* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
-static inline int32_t leaked(int32_t v, uint32_t decay) {
-    int32_t doubled = v * 2;
-    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
-    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay * 2u);
-    return ((int32_t)(product >> 32) + 1) >> 1;
-}
-
-uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
-                         uint32_t decay, const int32_t *end, uint16_t *events) {
+static inline uint16_t *fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                              uint32_t decay, const int32_t *end, uint16_t *events, int saturate) {
     const int32_t bound = (int32_t)1 << 30;
     uint32_t first = 0;
     do {
 #pragma GCC unroll 4
         for (uint32_t k = 0; k < 4; k++) {
-            int32_t next = leaked(v[k], decay) + current[k];
-            next = next < bound ? next : bound - 1;
-            next = next >= -bound ? next : -bound;
+            int32_t next = decayed(v[k], decay >> 16) + current[k];
+            if (saturate) {
+                next = next < bound ? next : bound - 1;
+                next = next >= -bound ? next : -bound;
+            }
             v[k] = next;
             if (next > threshold[k]) {
                 *events++ = (uint16_t)(first + k);
@@ -442,6 +500,16 @@ uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *thre
         first += 4;
     } while (v != end);
     return events;
+}
+
+uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                         uint32_t decay, const int32_t *end, uint16_t *events) {
+    return fours(v, current, threshold, decay, end, events, 0);
+}
+
+uint16_t *esnn_lif_saturating_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                    uint32_t decay, const int32_t *end, uint16_t *events) {
+    return fours(v, current, threshold, decay, end, events, 1);
 }
 
 #endif

@@ -125,32 +125,60 @@ static int check_many_events(const dense_kernel *kernel, size_t n_out) {
                      MANY_EVENTS - below(3), 0);
 }
 
-static int check_lif(size_t n) {
+typedef size_t lif_kernel(int32_t *v, const int32_t *current, const int32_t *threshold,
+                          uint32_t decay, size_t n, uint16_t *events);
+
+/* the limits are those of the new membranes for a kernel that need not saturate */
+static int check_lif(lif_kernel *fast_kernel, lif_kernel *portable_kernel, int saturating,
+                     size_t n) {
     static const uint16_t decays[] = {0, 1, 16384, 32766, 32767};
     const uint32_t v_kind = below(4), x_kind = below(4), t_kind = below(4);
     const uint32_t decay = below(2) == 0 ? decays[below(5)] : below(ESNN_DECAY_ONE);
     for (size_t k = 0; k < n; k++) {
-        lif.fast.v[k] = between(-(1 << 30), (int32_t)ESNN_NEVER, v_kind);
+        lif.fast.v[k] =
+            between(saturating ? -CURRENT_LIMIT : 1 - CURRENT_LIMIT, CURRENT_LIMIT - 1, v_kind);
         lif.current[k] = between(1 - CURRENT_LIMIT, CURRENT_LIMIT - 1, x_kind);
         lif.threshold[k] = between(0, (int32_t)ESNN_NEVER, t_kind);
+        if (!saturating) { /* the current is what leads to the membrane that was drawn */
+            lif.portable.v[0] = lif.fast.v[k];
+            (void)esnn_decay_portable(lif.portable.v, 1, decay);
+            lif.current[k] -= lif.portable.v[0];
+        }
     }
     lif.portable = lif.fast;
     /* one whose membrane comes to lie on its threshold, or one above or below it */
     const size_t edge = below((uint32_t)n);
     lif.portable.v[0] = lif.fast.v[edge];
-    (void)esnn_lif_portable(lif.portable.v, lif.current + edge, lif.threshold, decay, 1,
-                            lif.portable.events);
+    (void)portable_kernel(lif.portable.v, lif.current + edge, lif.threshold, decay, 1,
+                          lif.portable.events);
     const int32_t at = lif.portable.v[0] + (int32_t)below(3) - 1;
     if (at >= 0 && at <= (int32_t)ESNN_NEVER) {
         lif.threshold[edge] = at;
     }
     lif.portable = lif.fast;
-    const size_t fast = esnn_lif(lif.fast.v, lif.current, lif.threshold, decay, n, lif.fast.events);
-    const size_t portable = esnn_lif_portable(lif.portable.v, lif.current, lif.threshold, decay, n,
-                                              lif.portable.events);
+    const size_t fast =
+        fast_kernel(lif.fast.v, lif.current, lif.threshold, decay, n, lif.fast.events);
+    const size_t portable =
+        portable_kernel(lif.portable.v, lif.current, lif.threshold, decay, n, lif.portable.events);
     const uint16_t *a = lif.fast.events, *b = lif.portable.events;
     return fast == portable && same(lif.fast.v, lif.portable.v, sizeof lif.fast.v) &&
            same(a, b, fast * sizeof *a) && same(a + n, b + n, GUARD * sizeof *a);
+}
+
+static int check_decay(size_t n) {
+    const uint32_t kind = below(5);
+    const uint32_t decay = below(2) == 0 ? ESNN_DECAY_ONE - 1u : below(ESNN_DECAY_ONE);
+    for (size_t k = 0; k < n + GUARD; k++) {
+        dense.fast[k] = kind == 4 ? 0 : between(-CURRENT_LIMIT, CURRENT_LIMIT - 1, kind);
+        dense.portable[k] = dense.fast[k];
+    }
+    if (kind == 4 && below(2) == 0) { /* one that may change */
+        const size_t at = below((uint32_t)n);
+        dense.fast[at] = dense.portable[at] = below(2) == 0 ? -1 : (int32_t)below(1u << 17);
+    }
+    const int fast = esnn_decay(dense.fast, n, decay) != 0;
+    const int portable = esnn_decay_portable(dense.portable, n, decay) != 0;
+    return fast == portable && same(dense.fast, dense.portable, sizeof dense.fast);
 }
 
 static int check_clear(size_t n) {
@@ -185,8 +213,14 @@ int check_kernels(void) {
             if (!check_clear(n)) {
                 return fails("esnn_clear");
             }
-            if (!check_lif(n)) {
+            if (!check_lif(esnn_lif, esnn_lif_portable, 0, n)) {
                 return fails("esnn_lif");
+            }
+            if (!check_lif(esnn_lif_saturating, esnn_lif_saturating_portable, 1, n)) {
+                return fails("esnn_lif_saturating");
+            }
+            if (!check_decay(n)) {
+                return fails("esnn_decay");
             }
         }
         for (size_t k = 0; k < n_kernels; k++) {

@@ -269,6 +269,8 @@ def summarize(
         "synop_int2_13": round(one["events2_13"] / (FEW * N), 4),
         "lif_per_neuron": round(one["lif"] / N, 4),
         "lif_per_neuron_silent": round(one["lif_silent"] / N, 4),
+        "lif_saturating_per_neuron": round(one["lif_saturating"] / N, 4),
+        "decay_per_neuron": round(one["decay"] / N, 4),
         "layer_kernels_10pct": one["clear"] + one["events_13"] + one["lif"],
         # what one layer more costs in esnn_step, and all of a step of a network of one layer
         "layer_step_10pct": one["two_layers_10pct"] - one["one_layer_10pct"],

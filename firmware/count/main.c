@@ -63,6 +63,13 @@ static int count_model(const uint8_t *image, const uint8_t *end, void *arena, si
     return status == ESNN_OK && esnn_selftest(&m) == ESNN_OK;
 }
 
+#define COUNT_LIF(name, kernel, spikes)                                   \
+    do {                                                                  \
+        prepare(spikes);                                                  \
+        REGION(name, n = kernel(v, current, threshold, DECAY, N, fired)); \
+        right = right && n == (spikes);                                   \
+    } while (0)
+
 /* from the second step on there are neurons to reset */
 #define COUNT_LAYERS(name, image, end, layers)                                         \
     do {                                                                               \
@@ -83,6 +90,7 @@ int main(void) {
     say("kernels ");
     say(esnn_kernel_name());
     say("\n");
+    int right = 1;
     REGION("empty", (void)0);
     choose(N);
     REGION("events_128", esnn_dense_events(current, weights, N, N, 3, events, N, 0));
@@ -99,16 +107,15 @@ int main(void) {
     REGION("events4_13", esnn_dense4_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events_13", esnn_dense_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("clear", esnn_clear(current, N));
-    prepare(FEW);
     size_t n;
-    REGION("lif", n = esnn_lif(v, current, threshold, DECAY, N, fired));
-    int right = n == FEW;
-    prepare(FEW);
-    REGION("portable_lif", n = esnn_lif_portable(v, current, threshold, DECAY, N, fired));
-    right = right && n == FEW;
+    COUNT_LIF("lif", esnn_lif, FEW);
+    COUNT_LIF("portable_lif", esnn_lif_portable, FEW);
+    COUNT_LIF("lif_silent", esnn_lif, 0);
+    COUNT_LIF("lif_saturating", esnn_lif_saturating, FEW);
+    uint32_t changed;
     prepare(0);
-    REGION("lif_silent", n = esnn_lif(v, current, threshold, DECAY, N, fired));
-    right = right && n == 0;
+    REGION("decay", changed = esnn_decay(v, N, DECAY));
+    right = right && changed != 0;
     choose(FEW);
     COUNT_LAYERS("one_layer_10pct", one_layer, one_layer_end, 1);
     COUNT_LAYERS("two_layers_10pct", two_layers, two_layers_end, 2);
