@@ -52,6 +52,7 @@ def test_a_processor_gets_its_kernels(tmp_path: Path, flags: str, level: str) ->
         "esnn_dense2_events",
         "esnn_lif",
         "esnn_lif_saturating",
+    "esnn_blocks_events",
         "esnn_decay",
     }
     assert set(made) >= {f"{name}_portable" for name in fast}

@@ -131,6 +131,10 @@ const char *esnn_kernel_name(void);
  * n_events events, all of which are in [first, first + n_in). esnn_dense4_events and
  * esnn_dense2_events: the same with weights of 4 and of 2 bits; the weights are aligned to 4 bytes.
  *
+ * esnn_blocks_events: a block of weights, n_in inputs and n_out <= 16 outputs, for each n_in
+ * neurons: current[b * n_out + o] += weights[o, i] * 2^shift for every event b * n_in + i. Events
+ * ascend.
+ *
  * esnn_lif: v = leak(v, decay) + current for n neurons, decay below 1, |v| < 2^30 before and after;
  * writes the indices of those above their threshold, returns their number.
  * esnn_lif_saturating: v = sat(leak(v, decay) + current, 31) where only |current| < 2^30 is known.
@@ -147,6 +151,8 @@ void esnn_dense4_events_portable(int32_t *current, const int8_t *weights, size_t
 void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                                  uint32_t shift, const uint16_t *events, size_t n_events,
                                  uint32_t first);
+void esnn_blocks_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events);
 size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
                          uint32_t decay, size_t n, uint16_t *events);
 size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
@@ -161,6 +167,8 @@ void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, si
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
+void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events);
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events);
 size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
@@ -171,6 +179,7 @@ uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay);
 #define esnn_dense_events esnn_dense_events_portable
 #define esnn_dense4_events esnn_dense4_events_portable
 #define esnn_dense2_events esnn_dense2_events_portable
+#define esnn_blocks_events esnn_blocks_events_portable
 #define esnn_lif esnn_lif_portable
 #define esnn_lif_saturating esnn_lif_saturating_portable
 #define esnn_decay esnn_decay_portable

@@ -124,6 +124,18 @@ void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t
     }
 }
 
+void esnn_blocks_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events) {
+    const size_t width = esnn_align((uint32_t)n_out);
+    for (size_t e = 0; e < n_events; e++) {
+        const int8_t *row = weights + events[e] % n_in * width;
+        int32_t *block = current + events[e] / n_in * n_out;
+        for (size_t k = 0; k < n_out; k++) {
+            block[k] += row[k] * ((int32_t)1 << shift);
+        }
+    }
+}
+
 size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                          uint32_t shift, const int16_t *values) {
     const int32_t scale = (int32_t)1 << shift;

@@ -358,6 +358,36 @@ void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, si
     }
 }
 
+/* current[k] += row[k] * factor for n neurons, not none */
+static inline void add_row(int32_t *current, const int8_t *row, size_t n, int32_t factor) {
+    __asm__ volatile("dlstp.32 lr, %2\n"
+                     "1:\n"
+                     "    vldrb.s32 q1, [%1], #4\n"
+                     "    vldrw.s32 q0, [%0]\n"
+                     "    vmla.s32 q0, q1, %3\n"
+                     "    vstrw.32 q0, [%0], #16\n"
+                     "    letp lr, 1b\n"
+                     : "+r"(current), "+r"(row)
+                     : "r"(n), "r"(factor)
+                     : "lr", "q0", "q1", "memory");
+}
+
+void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events) {
+    const size_t width = esnn_align((uint32_t)n_out);
+    const int32_t factor = (int32_t)1 << shift;
+    uintptr_t rows = (uintptr_t)weights; /* where the row for event 0 would be */
+    size_t end = n_in;                   /* the first neuron of the next block */
+    for (const uint16_t *last = events + n_events; events != last; events++) {
+        const size_t event = *events;
+        for (; event >= end; end += n_in) {
+            current += n_out;
+            rows -= n_in * width;
+        }
+        add_row(current, (const int8_t *)(rows + event * width), n_out, factor);
+    }
+}
+
 /* esnn_lif for a multiple of 16 neurons, not none, with the decay times 2^16; returns the end of
  * what it wrote to events. */
 uint16_t *esnn_lif_sixteens(int32_t *v, const int32_t *current, const int32_t *threshold,

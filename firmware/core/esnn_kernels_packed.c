@@ -311,6 +311,81 @@ void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, si
     }
 }
 
+#if defined(ESNN_KERNELS_THUMB1) || defined(ESNN_KERNELS_RV32)
+
+/* of n <= 16 neurons; offsets of loads and stores are constants here */
+static inline void add_row(int32_t *current, const int8_t *row, size_t n, uint32_t shift) {
+#define ADD(k) current[k] += row[k] * ((int32_t)1 << shift);
+    switch (n) {
+    case 16:
+        ADD(15)
+        /* fall through */
+    case 15:
+        ADD(14)
+        /* fall through */
+    case 14:
+        ADD(13)
+        /* fall through */
+    case 13:
+        ADD(12)
+        /* fall through */
+    case 12:
+        ADD(11)
+        /* fall through */
+    case 11:
+        ADD(10)
+        /* fall through */
+    case 10:
+        ADD(9)
+        /* fall through */
+    case 9:
+        ADD(8)
+        /* fall through */
+    case 8:
+        ADD(7)
+        /* fall through */
+    case 7:
+        ADD(6)
+        /* fall through */
+    case 6:
+        ADD(5)
+        /* fall through */
+    case 5:
+        ADD(4)
+        /* fall through */
+    case 4:
+        ADD(3)
+        /* fall through */
+    case 3:
+        ADD(2)
+        /* fall through */
+    case 2:
+        ADD(1)
+        /* fall through */
+    case 1:
+        ADD(0)
+        break;
+    default:
+        break;
+    }
+#undef ADD
+}
+
+void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events) {
+    const size_t width = esnn_align((uint32_t)n_out);
+    size_t end = n_in; /* the first neuron of the next block */
+    for (const uint16_t *last = events + n_events; events != last; events++) {
+        const size_t event = *events;
+        for (; event >= end; end += n_in) {
+            current += n_out;
+        }
+        add_row(current, weights + (n_in + event - end) * width, n_out, shift);
+    }
+}
+
+#endif
+
 typedef size_t lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                    size_t n, uint16_t *events);
 

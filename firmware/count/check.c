@@ -181,6 +181,26 @@ static int check_decay(size_t n) {
     return fast == portable && same(dense.fast, dense.portable, sizeof dense.fast);
 }
 
+static int check_blocks(size_t n_out) {
+    const size_t n_in = 1u + below(below(2) == 0 ? 8 : ESNN_TILE + 1u);
+    const size_t blocks = MAX_OUT / n_out;
+    const int8_t *w = below(2) == 0 ? weights : extreme_weights + below(3) * EXTREME_BYTES;
+    const uint32_t shift = below(ESNN_MAX_SHIFT + 1u), share = below(101);
+    size_t n_events = 0;
+    for (uint32_t j = 0; j < n_in * blocks && n_events < MAX_IN; j++) {
+        if (below(100) < share) {
+            dense.events[n_events++] = (uint16_t)j;
+        }
+    }
+    for (size_t k = 0; k < n_out * blocks + GUARD; k++) {
+        dense.fast[k] = between(-(1 << 29), 1 << 29, 2) >> 8;
+        dense.portable[k] = dense.fast[k];
+    }
+    esnn_blocks_events(dense.fast, w, n_in, n_out, shift, dense.events, n_events);
+    esnn_blocks_events_portable(dense.portable, w, n_in, n_out, shift, dense.events, n_events);
+    return same(dense.fast, dense.portable, sizeof dense.fast);
+}
+
 static int check_clear(size_t n) {
     for (size_t k = 0; k < n + GUARD; k++) {
         dense.fast[k] = dense.portable[k] = (int32_t)random32();
@@ -209,6 +229,9 @@ int check_kernels(void) {
                 if (!check_dense(&kernels[k], n)) {
                     return fails(kernels[k].name);
                 }
+            }
+            if (!check_blocks(1u + n % ESNN_TILE)) {
+                return fails("esnn_blocks_events");
             }
             if (!check_clear(n)) {
                 return fails("esnn_clear");

@@ -267,6 +267,7 @@ def summarize(
         "synop_int4_13": round(one["events4_13"] / (FEW * N), 4),
         "synop_int2": round(one["events2_128"] / (N * N), 4),
         "synop_int2_13": round(one["events2_13"] / (FEW * N), 4),
+        "blocks_per_event": round(one["blocks"] / FEW, 4),
         "lif_per_neuron": round(one["lif"] / N, 4),
         "lif_per_neuron_silent": round(one["lif_silent"] / N, 4),
         "lif_saturating_per_neuron": round(one["lif_saturating"] / N, 4),

@@ -20,7 +20,7 @@ __attribute__((noinline, used)) void bench_end(void) { __asm__ volatile("nop" ::
         say("region " name "\n"); \
     } while (0)
 
-enum { N = 128, FEW = 13, DECAY = 29491, QUIET = 1 << 28 };
+enum { N = 128, FEW = 13, BLOCK = 7, DECAY = 29491, QUIET = 1 << 28 };
 
 static int32_t v[N], current[N], threshold[N];
 static uint16_t events[N], fired[N];
@@ -44,6 +44,13 @@ static void prepare(size_t spikes) {
 static void choose(size_t n) {
     for (size_t e = 0; e < n; e++) {
         events[e] = (uint16_t)(e * N / n);
+    }
+}
+
+/* one input of every block */
+static void choose_blocks(void) {
+    for (size_t e = 0; e < FEW; e++) {
+        events[e] = (uint16_t)(e * BLOCK + e % BLOCK);
     }
 }
 
@@ -106,6 +113,8 @@ int main(void) {
     REGION("events2_13", esnn_dense2_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events4_13", esnn_dense4_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events_13", esnn_dense_events(current, weights, N, N, 3, events, FEW, 0));
+    choose_blocks();
+    REGION("blocks", esnn_blocks_events(current, weights, BLOCK, BLOCK, 3, events, FEW));
     REGION("clear", esnn_clear(current, N));
     size_t n;
     COUNT_LIF("lif", esnn_lif, FEW);
