@@ -312,6 +312,11 @@ static void add_lanes(uint16x8_t lanes[2], uint8x16_t bytes) {
     lanes[1] = vaddq_u16(lanes[1], vmovltq_u8(bytes));
 }
 
+static void add_apart(int32_t *current, uint32x4_t offsets, int32x4_t sums, int32_t factor) {
+    const int32x4_t old = vldrwq_gather_offset_s32(current, offsets);
+    vstrwq_scatter_offset_s32(current, offsets, vmlaq_n_s32(old, sums, factor));
+}
+
 /* a tile, whose rows have `bytes` bytes, for 1 to 4096 events */
 static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
                   size_t bytes, size_t outputs, int32_t factor) {
@@ -333,6 +338,18 @@ static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, i
         add_lanes(lanes[2], vsubq_u8(s2, vshlq_n_u8(s3, 2)));
         add_lanes(lanes[3], s3);
     } while (events != end);
+    if (outputs == ESNN_TILE2) {
+        const uint32x4_t words = vmulq_n_u32(vidupq_n_u32(0, 1), 64); /* 16 currents apart */
+        for (size_t q = 0; q < 4u; q++, current += 4) {
+            const int16x8_t even = vreinterpretq_s16_u16(lanes[q][0]);
+            const int16x8_t odd = vreinterpretq_s16_u16(lanes[q][1]);
+            add_apart(current, words, vmovlbq_s16(even), factor);
+            add_apart(current + 1, words, vmovlbq_s16(odd), factor);
+            add_apart(current + 2, words, vmovltq_s16(even), factor);
+            add_apart(current + 3, words, vmovltq_s16(odd), factor);
+        }
+        return;
+    }
     int16_t sum[4][2][8];
     for (size_t q = 0; q < 4u; q++) {
         vst1q_s16(sum[q][0], vreinterpretq_s16_u16(lanes[q][0]));

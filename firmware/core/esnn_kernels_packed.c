@@ -254,6 +254,12 @@ void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, si
 #define EVENTS_IN_A_BYTE2 85u
 #define LOWEST_CODES 0x03030303u
 
+/* As esnn_tiles, with 2-bit weights, for any number of events but none. Four words do not leave
+ * registers for four sums each: with all += w and odd += w >> 2 & 0x33333333, whose halves of bytes
+ * hold 5 events, there are two, which go on to bytes as weights of 4 bits do. */
+void esnn_tiles2(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, uint32_t factor);
+
 /* the 16 columns of the word at `rows` in a tile whose rows have `bytes` */
 static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
                      size_t bytes, size_t outputs, uint32_t shift) {
@@ -298,9 +304,17 @@ static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end
 void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
     const uint16_t *last = events + n_events;
-    while (events != last) {
+    size_t whole = 0;
+#if !defined(ESNN_KERNELS_RV32)
+    whole = shift <= TILES_MAX_SHIFT && n_events > 0 ? n_out & ~(size_t)(ESNN_TILE2 - 1u) : 0;
+    if (whole > 0) {
+        esnn_tiles2(events, (uintptr_t)weights - first * 16u, last, current, n_in * 16u,
+                    current + whole, FACTOR(shift));
+    }
+#endif
+    while (whole < n_out && events != last) {
         const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
-        for (size_t o = 0; o < n_out; o += 16u) {
+        for (size_t o = whole; o < n_out; o += 16u) {
             const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
             const size_t bytes = (at_most(n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
             const uintptr_t rows = (uintptr_t)weights + tile / 4u * n_in + (o - tile) / 4u;
