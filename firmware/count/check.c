@@ -69,13 +69,13 @@ typedef struct {
     const int8_t *extremes;
 } dense_kernel;
 
-/* as the kernels want them: none is empty, the sums are in bounds */
+/* with a shift that keeps the sums in bounds, as a loader proves of an image */
 static int same_sums(const dense_kernel *kernel, const int8_t *w, size_t n_in, size_t n_out,
                      const uint16_t *events, size_t n_events, uint32_t first) {
     uint32_t shift = 0;
     do {
         shift = below(ESNN_MAX_SHIFT + 1u);
-    } while (((uint64_t)n_events * kernel->largest) << shift >= ESNN_CURRENT_BOUND);
+    } while ((uint32_t)n_events * kernel->largest >= ESNN_CURRENT_BOUND >> shift);
     for (size_t k = 0; k < n_out + GUARD; k++) {
         dense.fast[k] = between(-(1 << 29), 1 << 29, 2);
         dense.portable[k] = dense.fast[k];
