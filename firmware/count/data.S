@@ -14,4 +14,3 @@
     file many_events, many_events.bin
     file one_layer, layers_1.bin
     file two_layers, layers_2.bin
-    file model_image, model.bin

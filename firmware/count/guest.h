@@ -11,6 +11,19 @@ void say(const char *text);
 /* The program; what it returns becomes QEMU's exit status. */
 int main(void);
 
+/* the markers: the plugin knows their addresses */
+void bench_begin(void);
+void bench_end(void);
+
+/* no instruction of the two may stay behind in a register over the markers */
+#define REGION(name, code)        \
+    do {                          \
+        bench_begin();            \
+        code;                     \
+        bench_end();              \
+        say("region " name "\n"); \
+    } while (0)
+
 /* Every fast kernel against its portable twin; 1 where all results are the same. */
 int check_kernels(void);
 
@@ -29,6 +42,8 @@ uint32_t random32(void);
 extern const int8_t weights[], extreme_weights[], extreme_codes4[], extreme_codes2[];
 extern const uint16_t many_events[];
 extern const uint8_t one_layer[], one_layer_end[], two_layers[], two_layers_end[];
-extern const uint8_t model_image[], model_image_end[];
+
+/* A model and the frames that it is run on, in an image of their own. */
+extern const uint8_t model_image[], model_image_end[], model_frames[], model_frames_end[];
 
 #endif

@@ -3,23 +3,6 @@
 #include "esnn_internal.h"
 #include "guest.h"
 
-/* the markers: the plugin knows their addresses */
-void bench_begin(void);
-void bench_end(void);
-
-__attribute__((noinline, used)) void bench_begin(void) { __asm__ volatile("nop"); }
-
-__attribute__((noinline, used)) void bench_end(void) { __asm__ volatile("nop" ::: "memory"); }
-
-/* no instruction of the two may stay behind in a register over the markers */
-#define REGION(name, code)        \
-    do {                          \
-        bench_begin();            \
-        code;                     \
-        bench_end();              \
-        say("region " name "\n"); \
-    } while (0)
-
 enum { N = 128, FEW = 13, BLOCK = 7, DECAY = 29491, QUIET = 1 << 28 };
 
 static int32_t v[N], current[N], threshold[N];
@@ -52,22 +35,6 @@ static void choose_blocks(void) {
     for (size_t e = 0; e < FEW; e++) {
         events[e] = (uint16_t)(e * BLOCK + e % BLOCK);
     }
-}
-
-static int count_model(const uint8_t *image, const uint8_t *end, void *arena, size_t size) {
-    esnn_model m;
-    esnn_result out;
-    if (esnn_load(&m, image, (size_t)(end - image), arena, size) != ESNN_OK) {
-        return 0;
-    }
-    const esnn_header *h = esnn_header_of(image);
-    const size_t width = esnn_populations_of(image)->size;
-    const int16_t *frame = (const int16_t *)(const void *)(image + h->selftest);
-    esnn_status status = ESNN_OK;
-    for (size_t t = 0; t < h->selftest_steps && status == ESNN_OK; t++, frame += width) {
-        REGION("model_step", status = esnn_step(&m, frame, &out));
-    }
-    return status == ESNN_OK && esnn_selftest(&m) == ESNN_OK;
 }
 
 #define COUNT_LIF(name, kernel, spikes)                                   \
@@ -128,9 +95,6 @@ int main(void) {
     choose(FEW);
     COUNT_LAYERS("one_layer_10pct", one_layer, one_layer_end, 1);
     COUNT_LAYERS("two_layers_10pct", two_layers, two_layers_end, 2);
-    if ((uintptr_t)model_image_end > (uintptr_t)model_image) {
-        right = right && count_model(model_image, model_image_end, arena, sizeof arena);
-    }
     right = right && check_kernels();
     say(right ? "CHECK OK\n" : "CHECK FAIL\n");
     return right ? 0 : 1;
