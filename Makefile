@@ -20,7 +20,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
+	@.ci/need $(PYTHON) clang dbus-daemon $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +15,39 @@ if TYPE_CHECKING:
     from edgesnn.reference import Outputs
 
 PATH = click.Path(path_type=Path)
-BOARD = click.option(
-    "--board", "--port", "board", default="virtual", show_default=True,
-    help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a URL.",
-)  # fmt: skip
+JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+def board_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that name a board; the command gets the argument `board`."""
+
+    @click.option(
+        "--board",
+        "--port",
+        "board",
+        default="virtual",
+        show_default=True,
+        help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a "
+        "URL.",
+    )
+    @click.option("--ble", help="A board over Bluetooth, by its name or address.")
+    @functools.wraps(command)
+    def with_board(*, board: str, ble: str | None, **rest: Any) -> None:
+        command(board=board if ble is None else f"ble://{ble}", **rest)
+
+    return with_board  # fmt: skip
+
+
 INPUT = click.option(
     "--input", "recordings", type=PATH, required=True,
     help="Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy.",
 )  # fmt: skip
-JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 
 
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
+@board_options
 @click.option("--realtime", is_flag=True, help="At the pace of the sensor, not of the board.")
 @click.option("--rate", type=float, help="Frames a second; default: what the model says.")
 @JSON
@@ -60,7 +80,7 @@ def stream(
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
+@board_options
 @JSON
 def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
     """Prove that a board computes what the reference computes, bit for bit, or exit with 1."""
