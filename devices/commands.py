@@ -104,7 +104,7 @@ def first_difference(session: Session, expected: Outputs) -> str | None:
     """The first frame that was lost or has other spikes or scores than expected, in words."""
     import numpy as np
 
-    from edgesnn.devices.session import Fate
+    from edgesnn.devices.board import Fate
 
     if session.lost:
         sample, step = session.lost[0]
