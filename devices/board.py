@@ -351,7 +351,7 @@ class Board:
         """As `stream`, with the answers that come together in one list."""
         if self.model is None:
             raise ModelError("there is no model on the board: put one on it first")
-        frames = self._frames_of(source, period) if isinstance(source, np.ndarray) else iter(source)
+        frames = self.frames_of(source, period) if isinstance(source, np.ndarray) else iter(source)
         if self._left_early:
             self._meet()
         flight = _Flight(self.info.window, self.model, self._subscribed)
@@ -364,8 +364,14 @@ class Board:
         finally:
             self._left_early = bool(flight.under_way)
 
-    def _frames_of(self, array: Int16Array, period: float) -> Iterator[Frame]:
-        assert self.model is not None
+    def frames_of(self, array: Int16Array, period: float = 0.0) -> Iterator[Frame]:
+        """Frames (steps, channels) int16 with time stamps, `period` seconds apart (0: the model's).
+
+        Raises:
+            ModelError: there is no model, or the frames have another width than its input.
+        """
+        if self.model is None:
+            raise ModelError("there is no model on the board: put one on it first")
         size = self.model.graph.input.size
         if array.ndim != 2 or array.shape[1] != size:
             raise ModelError(

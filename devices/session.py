@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.devices.board import RETRY_AFTER, Answer, Board, Fate
+from edgesnn.devices.log import LogWriter
+from edgesnn.devices.record import record
 from edgesnn.errors import ModelError
 from edgesnn.graph import Int16Array
 from edgesnn.reference import Outputs, Progress
@@ -72,6 +74,8 @@ class Stream:
         period: seconds from frame to frame; 0 as fast as the board takes them.
         timeout: seconds without any answer after which the board is asked what it has taken.
         resend: send again what did not reach the board, or count it as missed.
+        log: to write everything down in; recordings that it holds to their end are not streamed
+            again, and their answers are taken from it.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Stream:
         period: float = 0.0,
         timeout: float = RETRY_AFTER,
         resend: bool = True,
+        log: LogWriter | None = None,
     ) -> None:
         if board.model is None:
             raise ModelError("there is no model on the board: put one on it first")
@@ -91,7 +96,7 @@ class Stream:
             return np.zeros(shape, dtype)
 
         self.board, self.frames, self.period = board, frames, period
-        self.timeout, self.resend = timeout, resend
+        self.timeout, self.resend, self.log = timeout, resend, log
         self.session = Session(
             fates=zeros(samples, steps, dtype=np.uint8),
             missed=zeros(samples),
@@ -119,13 +124,25 @@ class Stream:
     def __iter__(self) -> Iterator[tuple[int, Answer]]:
         """Stream everything, yielding (sample, answer) as answers come."""
         for sample in range(len(self.frames)):
+            for answers in self._answers(sample):
+                for answer in answers:
+                    self._keep(sample, answer)
+                    yield sample, answer
+
+    def _answers(self, sample: int) -> Iterator[list[Answer]]:
+        frames = self.frames[sample]
+        if self.log is None:
             self.board.reset()
-            frames = self.frames[sample]
-            for answer in self.board.stream(
+            return self.board.stream_in_batches(
                 frames, period=self.period, timeout=self.timeout, resend=self.resend
-            ):
-                self._keep(sample, answer)
-                yield sample, answer
+            )
+        done = self.log.done(sample)
+        if done is not None:
+            return iter([done.answers()])
+        return record(
+            self.board, self.log, sample, frames,
+            period=self.period, timeout=self.timeout, resend=self.resend,
+        )  # fmt: skip
 
     def _keep(self, sample: int, answer: Answer) -> None:
         session, outputs = self.session, self.session.outputs
