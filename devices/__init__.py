@@ -1,16 +1,19 @@
 """Boards, real, emulated and virtual: recordings streamed to them, every frame's fate kept."""
 
 from edgesnn.devices.backend import open_board
-from edgesnn.devices.board import Answer, Board, Result
-from edgesnn.devices.session import Fate, Session, Stream
+from edgesnn.devices.board import Answer, Board, Fate, Frame, Result, Source, StateLostError
+from edgesnn.devices.session import Session, Stream
 from edgesnn.devices.transport import Transport, open_transport
 
 __all__ = [
     "Answer",
     "Board",
     "Fate",
+    "Frame",
     "Result",
     "Session",
+    "Source",
+    "StateLostError",
     "Stream",
     "Transport",
     "open_board",

@@ -59,7 +59,11 @@ class SerialTransport:
 
     def close(self) -> None:
         """Close the line."""
+        # pyserial forgets to close a socket whose other end has gone
+        socket = getattr(self._line, "_socket", None)
         self._line.close()
+        if socket is not None:
+            socket.close()
 
     def _gone(self) -> DeviceError:
         return DeviceError(

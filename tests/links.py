@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgesnn.devices.packet import Decoder, Packet, encode
-from edgesnn.devices.protocol import HELLO, VERSION
+from edgesnn.devices.protocol import HELLO, INFO, Info, hello
 from edgesnn.devices.transport import Transport
 
 
@@ -39,13 +39,13 @@ class WatchedLink(Link):
         self.answered: list[Packet] = []
         self.most_under_way = 0
         self.most_unanswered = 0
-        self._under_way: deque[tuple[int, int]] = deque()
+        self._under_way: deque[tuple[tuple[bool, int], int]] = deque()
         self._to_board, self._to_host = Decoder(), Decoder()
 
     def write(self, data: bytes) -> None:
         for packet in self._to_board.feed(data):
             self.asked.append(packet)
-            self._under_way.append((packet.sequence, len(encode(packet))))
+            self._under_way.append((self._key(packet, HELLO), len(encode(packet))))
         self.most_under_way = max(self.most_under_way, sum(n for _, n in self._under_way))
         self.most_unanswered = max(self.most_unanswered, len(self._under_way))
         super().write(data)
@@ -54,10 +54,14 @@ class WatchedLink(Link):
         data = super().read(timeout)
         for packet in self._to_host.feed(data):
             self.answered.append(packet)
-            if any(sequence == packet.sequence for sequence, _ in self._under_way):
-                while self._under_way.popleft()[0] != packet.sequence:
+            key = self._key(packet, INFO)
+            if any(asked == key for asked, _ in self._under_way):
+                while self._under_way.popleft()[0] != key:
                     pass
         return data
+
+    def _key(self, packet: Packet, greeting: int) -> tuple[bool, int]:
+        return packet.type == greeting, packet.sequence  # greetings have numbers of their own
 
     def forget(self) -> None:
         self.asked.clear()
@@ -193,14 +197,25 @@ class Probe:
 
     def __init__(self, link: Transport) -> None:
         self.link = link
-        self.sequence = 0
+        self.sequence = self.greetings = 0
+        self.token = random.getrandbits(32)
         self._decoder = Decoder()
         self._received: deque[Packet] = deque()
         link.write(b"\0")
         self.hello()
 
     def hello(self) -> Packet:
-        return self.ask(HELLO, bytes([VERSION]))
+        """Greet, and count on from what the board has taken."""
+        self._greet()
+        answer = self.answer()
+        assert answer is not None, "the board does not answer"
+        assert (answer.type, answer.sequence) == (INFO, self.greetings)
+        self.sequence = Info.unpack(answer.payload).last
+        return answer
+
+    def _greet(self) -> None:
+        self.greetings = (self.greetings + 1) & 0xFFFF
+        self.link.write(encode(Packet(HELLO, self.greetings, hello(self.token))))
 
     def send(self, kind: int, payload: bytes = b"") -> Packet:
         self.sequence = (self.sequence + 1) & 0xFFFF
@@ -224,9 +239,10 @@ class Probe:
 
     def answers_until_hello(self) -> list[Packet]:
         """Everything that the board still has to say."""
-        hello = self.send(HELLO, bytes([VERSION]))
+        self._greet()
         answers = []
-        while (answer := self.answer()) is not None and answer.sequence != hello.sequence:
+        while (answer := self.answer()) is not None and answer.type != INFO:
             answers.append(answer)
         assert answer is not None, "the board does not answer"
+        self.sequence = Info.unpack(answer.payload).last
         return answers

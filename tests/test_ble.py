@@ -127,7 +127,7 @@ def watch() -> tuple[blob.Model, np.ndarray[Any, Any], reference.Outputs]:
 def test_recordings_stream_through_a_lost_link(
     put: Put, uart_of: Callable[[str], Uart], watch: Any, board: str
 ) -> None:
-    """What was under way is lost and counted; the board keeps its state and the numbers go on."""
+    """The board keeps its state and gets every frame; answers that nobody heard are counted."""
     model, frames, expected = watch
     uart = uart_of(board)
     peripheral = put(NAME, uart)
@@ -136,7 +136,7 @@ def test_recordings_stream_through_a_lost_link(
     with Board(link) as device:
         assert device.info.name == board
         device.put_model(model)
-        stream = Stream(device, frames, timeout=1.0)
+        stream = Stream(device, frames)
         middle = 1
         for sample, answer in stream:
             if (sample, answer.number) == (middle, 250):
@@ -144,19 +144,14 @@ def test_recordings_stream_through_a_lost_link(
         session = stream.session
         assert link.reconnections == 1
         assert peripheral.connections == 2
-        assert uart.unheard > 0 or session.missed[middle] > 0
+        assert uart.unheard > 0
         assert set(np.unique(session.fates)) == {Fate.ANSWERED, Fate.LOST}
         assert {sample for sample, _ in session.lost} == {middle}
-        first_lost = session.lost[0][1]
+        assert session.lost[0][1] > 250
+        assert session.fates[middle, -1] == Fate.ANSWERED
         answered = session.fates == Fate.ANSWERED
         same = session.outputs.digests == expected.digests
-        assert same[answered & (np.arange(len(frames)) != middle)[:, None]].all()
-        assert same[middle, :first_lost].all()
-        assert first_lost > 250
-        assert session.fates[middle, -1] == Fate.ANSWERED
-        again = Stream(device, frames[middle : middle + 1]).run()
-        assert again.outputs.labels == expected.labels[middle]
-        np.testing.assert_array_equal(again.outputs.digests, expected.digests[middle : middle + 1])
+        assert same[answered].all()  # behind the loss, too: the board has run every frame
     assert max(uart.writes) == 244  # of an MTU of 247
     assert link.reconnections == 1
 
