@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgesnn.cli import Given, recording_options
+
 if TYPE_CHECKING:
     from edgesnn.devices.log import LogWriter
     from edgesnn.devices.session import Session
@@ -39,10 +41,7 @@ def board_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_board  # fmt: skip
 
 
-INPUT = click.option(
-    "--input", "recordings", type=PATH, required=True,
-    help="Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy.",
-)  # fmt: skip
+INPUT = recording_options("--input")
 REALTIME = click.option(
     "--realtime", is_flag=True, help="At the pace of the sensor, not of the board."
 )
@@ -57,10 +56,10 @@ RATE = click.option("--rate", type=float, help="Frames a second; default: what t
 @RATE
 @JSON
 def stream(
-    model: Path, recordings: Path, board: str, realtime: bool, rate: float | None, as_json: bool
+    model: Path, given: Given, board: str, realtime: bool, rate: float | None, as_json: bool
 ) -> None:
     """Stream recordings to a board and print what it recognises, and every frame's fate."""
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
     session = _stream(board, loaded, frames, period)
     for sample, label in enumerate(session.outputs.labels):
@@ -76,13 +75,13 @@ def stream(
 @INPUT
 @board_options
 @JSON
-def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
+def verify(model: Path, given: Given, board: str, as_json: bool) -> None:
     """Prove that a board computes what the reference computes, bit for bit, or exit with 1."""
     from edgesnn import reference
     from edgesnn.errors import MismatchError
     from edgesnn.terminal import progress_bar
 
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     with progress_bar("reference", frames.shape[0] * frames.shape[1]) as advance:
         expected = reference.run(loaded.graph, frames, advance)
     session = _stream(board, loaded, frames, 0.0)
@@ -104,7 +103,7 @@ def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
 @click.option("--resume", is_flag=True, help="Go on with a session that was cut.")
 @JSON
 def record(
-    model: Path, recordings: Path, board: str, output: Path, realtime: bool, rate: float | None,
+    model: Path, given: Given, board: str, output: Path, realtime: bool, rate: float | None,
     resume: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Stream recordings to a board and write down every frame and answer, for `replay`.
@@ -114,7 +113,7 @@ def record(
     from edgesnn.devices.log import LogWriter
     from edgesnn.errors import ModelError
 
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
     if resume:
         log = LogWriter.go_on(output)
@@ -124,7 +123,7 @@ def record(
                 "begun with"
             )
     else:
-        log = LogWriter.create(output, loaded, source=str(recordings), period=period)
+        log = LogWriter.create(output, loaded, source=str(given.path), period=period)
     with log:
         session = _stream(board, loaded, frames, period, log)
         log.closed()
@@ -214,12 +213,11 @@ def first_difference(session: Session, expected: Outputs) -> str | None:
     )
 
 
-def _load(model: Path, recordings: Path) -> Any:
+def _load(model: Path, given: Given) -> Any:
     from edgesnn import blob
-    from edgesnn.cli import load_recordings
 
     loaded = blob.load(model)
-    return loaded, loaded.graph.input.quantize(load_recordings(recordings))
+    return loaded, loaded.graph.input.quantize(given.load_for(loaded.graph).signal)
 
 
 def _period(model: Path, loaded: Any, realtime: bool, rate: float | None) -> float:
