@@ -22,7 +22,7 @@ def board_url(name: str) -> str:
         return "virtual://"
     if name in BOARDS:
         return f"qemu://{name}"
-    if "/" in name or name.upper().startswith("COM"):
+    if "/" in name or ":" in name or name.upper().startswith("COM"):
         return name
     known = ", ".join(["virtual", *BOARDS])
     raise MissingError(f"no board is called '{name}': there is {known}, or give a port or URL")

@@ -530,10 +530,12 @@ class Board:
         it is kept for `_take_early`.
         """
         payload = protocol.hello(self._token)
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             self._greetings = number = (self._greetings + 1) & 0xFFFF
             self._send(encode(Packet(protocol.HELLO, number, payload)))
-            end = time.monotonic() + HELLO_TIMEOUT
+            # short at first, for bad links, and longer for boards in the middle of a long step
+            patience = TRIES * HELLO_TIMEOUT * 2**attempt / (2**TRIES - 1)
+            end = time.monotonic() + patience
             while (packet := self._receive(max(0.0, end - time.monotonic()))) is not None:
                 if packet.type != protocol.INFO:
                     self._early.append(packet)
@@ -642,8 +644,6 @@ class _Flight:
     overruns a receiver. There is always room for a greeting.
     """
 
-    AHEAD = 64
-
     def __init__(self, window: int, model: blob.Model, subscribed: int) -> None:
         graph = model.graph
         scores = graph.size(graph.readout.population)
@@ -657,8 +657,8 @@ class _Flight:
         self._sequences: set[int] = set()
 
     def full(self) -> bool:
-        """Whether enough frames wait for being sent."""
-        return len(self.to_send) >= self.AHEAD
+        """Whether as many frames as can be under way have been taken in."""
+        return len(self.to_send) + len(self.under_way) >= self._most
 
     def empty(self) -> bool:
         """Whether nothing is left to be sent or answered."""
