@@ -33,6 +33,11 @@ soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
 	$(RUN)/python tests/soak.py --budget $(BUDGET)
 
+.PHONY: bench-link
+bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
+	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
+	$(RUN)/python -m edgesnn.devices.bench
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 	$(RUN)/ruff check

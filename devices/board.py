@@ -12,7 +12,7 @@ import secrets
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -311,7 +311,7 @@ class Board:
         timeout: float = RETRY_AFTER,
         resend: bool = True,
         before_send: Callable[[Sequence[tuple[int, Frame]]], None] = lambda frames: None,
-    ) -> Iterator[Answer]:
+    ) -> Generator[Answer, None, None]:
         """Step the model through the frames of a source.
 
         Args:
@@ -347,8 +347,8 @@ class Board:
         timeout: float = RETRY_AFTER,
         resend: bool = True,
         before_send: Callable[[Sequence[tuple[int, Frame]]], None] = lambda frames: None,
-    ) -> Iterator[list[Answer]]:
-        """As `stream`, with the answers that come together in one list."""
+    ) -> Generator[list[Answer], None, None]:
+        """As `stream`, with the answers that come together in one list, empty while none come."""
         if self.model is None:
             raise ModelError("there is no model on the board: put one on it first")
         frames = self.frames_of(source, period) if isinstance(source, np.ndarray) else iter(source)
@@ -406,14 +406,14 @@ class Board:
             except DeviceError as error:
                 if self._reopen is None or isinstance(error, StateLostError):
                     raise
-                answers = []
+                packets, answers = [], []
                 self._reconnect(self._reopen)
                 asked = True
             if asked:
                 heard = time.monotonic()
                 answers += self._read(flight, self._take_early(), heard)
                 answers += flight.settle(self.info.last, resend)
-            if answers:
+            if answers or not packets:
                 yield answers
 
     def _take(
