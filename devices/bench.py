@@ -106,6 +106,13 @@ class Figures:
     round_trip_us_p99: float
     line_use: float | None
 
+    def __str__(self) -> str:
+        use = "" if self.line_use is None else f", {100 * self.line_use:.1f} % of the line"
+        return (
+            f"{self.board:24} {self.frames_per_s:10,.0f} frames/s, round trip "
+            f"{self.round_trip_us_p50:,.0f} us p50, {self.round_trip_us_p99:,.0f} us p99{use}"
+        )
+
 
 def model() -> blob.Model:
     """A small network, so that the link is measured and not the steps."""
@@ -171,16 +178,12 @@ def main(boards: tuple[str, ...], as_json: bool) -> None:
             if boards:
                 raise
             click.echo(f"left out: {error}", err=True)
-    figures.append(measure("virtual", 1_000, 100, BAUD))
+    figures.append(measure("virtual", 600, 50, BAUD))
     if as_json:
         click.echo(json.dumps([asdict(figure) for figure in figures]))
         return
     for figure in figures:
-        use = "" if figure.line_use is None else f", {100 * figure.line_use:.1f} % of the line"
-        click.echo(
-            f"{figure.board:24} {figure.frames_per_s:10,.0f} frames/s, round trip "
-            f"{figure.round_trip_us_p50:,.0f} us p50, {figure.round_trip_us_p99:,.0f} us p99{use}"
-        )
+        click.echo(figure)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,11 @@ class Board:
         info = self._hello()
         if info is None:
             raise DeviceError(
-                "nothing that speaks edgesnn answers on this link: check the port, the baud rate "
-                "and that the board runs the edgesnn firmware"
+                "what comes from this link are no edgesnn packets: check the baud rate, and that "
+                "the board runs the edgesnn firmware"
+                if self._decoder.bad or self._decoder.pending
+                else "nothing that speaks edgesnn answers on this link: check the port, the baud "
+                "rate and that the board runs the edgesnn firmware"
             )
         self._early.clear()
         self.info = info

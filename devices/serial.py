@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 from io import UnsupportedOperation
 from pathlib import Path
@@ -98,5 +99,15 @@ def _open_error(port: str, error: Exception) -> MissingError | DeviceError:
 
 
 def open_serial(rest: str) -> SerialTransport:
-    """The transport of `serial://PORT`."""
-    return SerialTransport(rest)
+    """The transport of `serial://PORT` or `serial://PORT?baud=BAUD`.
+
+    Raises:
+        DeviceError: BAUD is no number, or the port cannot be opened.
+        MissingError: there is no such port.
+    """
+    port, question, asked = rest.partition("?baud=")
+    if question and not re.fullmatch("[1-9][0-9]{0,7}", asked):
+        raise DeviceError(
+            f"port {port} cannot have '{asked}' for a baud rate: give a number, as ?baud={BAUD}"
+        )
+    return SerialTransport(port, int(asked or BAUD))
