@@ -25,6 +25,20 @@ test: lint ## Set up all that the tests need, and run every one, emulated boards
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 
+# a share of all of it: 10,000,000 frames through the virtual board, 100,000 through an emulated one,
+# bad links, 1,000 killed hosts
+BUDGET ?= 1
+
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed hosts (BUDGET=0.01 for a taste)
+	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
+	$(RUN)/python tests/soak.py --budget $(BUDGET)
+
+.PHONY: bench-link
+bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
+	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
+	$(RUN)/python -m edgesnn.devices.bench
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 	$(RUN)/ruff check

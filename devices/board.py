@@ -12,7 +12,7 @@ import secrets
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -127,8 +127,11 @@ class Board:
         info = self._hello()
         if info is None:
             raise DeviceError(
-                "nothing that speaks edgesnn answers on this link: check the port, the baud rate "
-                "and that the board runs the edgesnn firmware"
+                "what comes from this link are no edgesnn packets: check the baud rate, and that "
+                "the board runs the edgesnn firmware"
+                if self._decoder.bad or self._decoder.pending
+                else "nothing that speaks edgesnn answers on this link: check the port, the baud "
+                "rate and that the board runs the edgesnn firmware"
             )
         self._early.clear()
         self.info = info
@@ -311,7 +314,7 @@ class Board:
         timeout: float = RETRY_AFTER,
         resend: bool = True,
         before_send: Callable[[Sequence[tuple[int, Frame]]], None] = lambda frames: None,
-    ) -> Iterator[Answer]:
+    ) -> Generator[Answer, None, None]:
         """Step the model through the frames of a source.
 
         Args:
@@ -347,8 +350,8 @@ class Board:
         timeout: float = RETRY_AFTER,
         resend: bool = True,
         before_send: Callable[[Sequence[tuple[int, Frame]]], None] = lambda frames: None,
-    ) -> Iterator[list[Answer]]:
-        """As `stream`, with the answers that come together in one list."""
+    ) -> Generator[list[Answer], None, None]:
+        """As `stream`, with the answers that come together in one list, empty while none come."""
         if self.model is None:
             raise ModelError("there is no model on the board: put one on it first")
         frames = self.frames_of(source, period) if isinstance(source, np.ndarray) else iter(source)
@@ -406,14 +409,14 @@ class Board:
             except DeviceError as error:
                 if self._reopen is None or isinstance(error, StateLostError):
                     raise
-                answers = []
+                packets, answers = [], []
                 self._reconnect(self._reopen)
                 asked = True
             if asked:
                 heard = time.monotonic()
                 answers += self._read(flight, self._take_early(), heard)
                 answers += flight.settle(self.info.last, resend)
-            if answers:
+            if answers or not packets:
                 yield answers
 
     def _take(
@@ -530,10 +533,12 @@ class Board:
         it is kept for `_take_early`.
         """
         payload = protocol.hello(self._token)
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             self._greetings = number = (self._greetings + 1) & 0xFFFF
             self._send(encode(Packet(protocol.HELLO, number, payload)))
-            end = time.monotonic() + HELLO_TIMEOUT
+            # short at first, for bad links, and longer for boards in the middle of a long step
+            patience = TRIES * HELLO_TIMEOUT * 2**attempt / (2**TRIES - 1)
+            end = time.monotonic() + patience
             while (packet := self._receive(max(0.0, end - time.monotonic()))) is not None:
                 if packet.type != protocol.INFO:
                     self._early.append(packet)
@@ -642,8 +647,6 @@ class _Flight:
     overruns a receiver. There is always room for a greeting.
     """
 
-    AHEAD = 64
-
     def __init__(self, window: int, model: blob.Model, subscribed: int) -> None:
         graph = model.graph
         scores = graph.size(graph.readout.population)
@@ -657,8 +660,8 @@ class _Flight:
         self._sequences: set[int] = set()
 
     def full(self) -> bool:
-        """Whether enough frames wait for being sent."""
-        return len(self.to_send) >= self.AHEAD
+        """Whether as many frames as can be under way have been taken in."""
+        return len(self.to_send) + len(self.under_way) >= self._most
 
     def empty(self) -> bool:
         """Whether nothing is left to be sent or answered."""

@@ -262,19 +262,13 @@ class LogWriter:
             or another program writes to it.
     """
 
-    def __init__(self, path: Path, log: Log | None, flags: int) -> None:
+    def __init__(self, path: Path, log: Log | None) -> None:
         self.path = path
         self.read = log
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | flags, 0o666)
-        except FileExistsError:
-            raise MissingError(
-                f"there is a file {path} already: choose another name, or go on with --resume"
-            ) from None
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
-            raise MissingError(
-                f"cannot write {path}: {error.strerror}; choose another place"
-            ) from None
+            raise _cannot_write(path, error) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -282,8 +276,7 @@ class LogWriter:
             raise MissingError(
                 f"another program is recording to {path}: wait for its end, or choose another name"
             ) from None
-        # steady from here on, whatever is done to the wall clock meanwhile
-        self._epoch_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._clock = _Clock()
 
     @classmethod
     def create(
@@ -297,21 +290,35 @@ class LogWriter:
             source: where the frames come from, for people.
             period: seconds from frame to frame; 0 as fast as the board takes them.
         """
-        log = cls(Path(path), None, os.O_CREAT | os.O_EXCL)
+        path = Path(path)
         session = {
             "edgesnn": version("edgesnn"),
-            "created_us": log.now_us(),
+            "created_us": _Clock().now_us(),
             "model_sha256": hashlib.sha256(model.image).hexdigest(),
             "period_us": round(period * 1e6),
             "source": source,
         }
         notes = blob.pack(model.graph, model.notes)[len(blob.pack_image(model.graph)) :]
-        log._write(
+        start = (
             _FILE.pack(MAGIC, VERSION)
             + _record(SESSION, json.dumps(session).encode())
             + _record(MODEL, model.image + notes)
         )
-        return log
+        # under its name there is never less than a model: a kill before that leaves nothing
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            try:
+                part.write_bytes(start)
+                os.link(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+        except FileExistsError:
+            raise MissingError(
+                f"there is a file {path} already: choose another name, or go on with --resume"
+            ) from None
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        return cls(path, None)
 
     @classmethod
     def go_on(cls, path: str | os.PathLike[str]) -> LogWriter:
@@ -320,7 +327,7 @@ class LogWriter:
         Raises:
             FormatError: it is no session log, or damaged.
         """
-        log = cls(Path(path), read(path), 0)
+        log = cls(Path(path), read(path))
         assert log.read is not None
         os.ftruncate(log._file, log.read.bytes)
         return log
@@ -338,7 +345,7 @@ class LogWriter:
 
     def now_us(self) -> int:
         """µs since 1970 by this log's clock."""
-        return self._epoch_us + time.monotonic_ns() // 1000
+        return self._clock.now_us()
 
     def board(self, board: Board, url: str) -> None:
         """A board was connected, and holds the model."""
@@ -408,6 +415,20 @@ class LogWriter:
             raise MissingError(
                 f"cannot write {self.path}: {error.strerror}; make room and go on with --resume"
             ) from None
+
+
+class _Clock:
+    """µs since 1970, steady from its start on, whatever is done to the wall clock meanwhile."""
+
+    def __init__(self) -> None:
+        self._offset_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+
+    def now_us(self) -> int:
+        return self._offset_us + time.monotonic_ns() // 1000
+
+
+def _cannot_write(path: Path, error: OSError) -> MissingError:
+    return MissingError(f"cannot write {path}: {error.strerror}; choose another place")
 
 
 def _record(kind: int, payload: bytes) -> bytes:

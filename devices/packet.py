@@ -93,6 +93,11 @@ class Decoder:
         self._pending = bytearray()
         self._skip = False
 
+    @property
+    def pending(self) -> int:
+        """Bytes that have come behind the last delimiter and are kept."""
+        return len(self._pending)
+
     def feed(self, data: bytes) -> list[Packet]:
         """The packets that these bytes complete, in order."""
         packets = []

@@ -46,6 +46,11 @@ _WORDS = {
 }
 
 
+def token_of(payload: bytes) -> int:
+    """The token in the payload of HELLO. Raises DeviceError for another length."""
+    return _unpack(_HELLO, payload, "HELLO")[1]
+
+
 def hello(token: int) -> bytes:
     """The payload of HELLO; a board keeps count of one host, known by its token, 32 bits."""
     return _HELLO.pack(VERSION, token)
@@ -65,6 +70,10 @@ class Status:
         """Raises DeviceError for a payload of another length."""
         request, code, _, needed, there = _unpack(_STATUS, payload, "STATUS")
         return cls(request, code, needed, there)
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        return _STATUS.pack(self.request, self.code, 0, self.needed, self.there)
 
     def text(self) -> str:
         """The verdict in words."""
@@ -129,6 +138,14 @@ class Info:
             version, bool(flags & MODEL_LOADED), bool(flags & RESUMED), limit, window, model,
             arena, last, slots, steps, name, firmware,
         )  # fmt: skip
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        flags = MODEL_LOADED * self.model_loaded | RESUMED * self.resumed
+        return _INFO.pack(
+            self.version, flags, self.payload_limit, self.window, self.model_bytes,
+            self.arena_bytes, self.last, self.slots, self.steps,
+        ) + f"{self.name} {self.firmware}".encode("ascii", "replace")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,12 @@ class Models:
             raise DeviceError(f"the board sent MODELS with {len(payload)} bytes: update it")
         slots = tuple(Slot(*fields) for fields in _MODEL.iter_unpack(rest))
         return cls(None if selected == NO_SLOT else selected, slots)
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        selected = NO_SLOT if self.selected is None else self.selected
+        models = [_MODEL.pack(slot.image_bytes, slot.crc) for slot in self.slots]
+        return _MODELS.pack(selected) + b"".join(models)
 
 
 @dataclass(frozen=True)

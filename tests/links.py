@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgesnn.devices.packet import Decoder, Packet, encode
 from edgesnn.devices.protocol import HELLO, INFO, Info, hello
@@ -82,47 +82,52 @@ class Faults:
 CLEAN = Faults()
 
 
+class Noise:
+    """Damages bytes, the same way every time."""
+
+    def __init__(self, seed: int) -> None:
+        self.damaged = 0
+        self._random = np.random.default_rng(seed)
+
+    def damage(self, data: bytes, faults: Faults) -> bytes:
+        """What arrives."""
+        if faults == CLEAN or not data:
+            return data
+        kinds = (faults.flip, faults.drop, faults.duplicate, faults.insert)
+        hits = self._random.random((4, len(data))) < np.array(kinds)[:, np.newaxis]
+        out = bytearray()
+        done = 0
+        for at in np.flatnonzero(hits.any(axis=0)).tolist():
+            flip, drop, duplicate, insert = hits[:, at]
+            out += data[done:at]
+            done = at + 1
+            if insert:
+                out.append(int(self._random.integers(256)))
+            if not drop:
+                out.append(data[at] ^ (1 << int(self._random.integers(8)) if flip else 0))
+                out += out[-1:] * int(duplicate)
+        self.damaged += int(hits.sum())
+        return bytes(out + data[done:])
+
+
 class NoisyLink(Link):
     """Damages bytes in both directions while its faults are not `CLEAN`."""
 
     def __init__(self, link: Transport, seed: int) -> None:
         super().__init__(link)
         self.to_board = self.to_host = CLEAN
-        self.damaged = 0
-        self._random = random.Random(seed)
+        self._noise = Noise(seed)
+
+    @property
+    def damaged(self) -> int:
+        """How often something was done to a byte."""
+        return self._noise.damaged
 
     def read(self, timeout: float) -> bytes:
-        return self._damage(super().read(timeout), self.to_host)
+        return self._noise.damage(super().read(timeout), self.to_host)
 
     def write(self, data: bytes) -> None:
-        super().write(self._damage(data, self.to_board))
-
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        kept = self.to_board, self.to_host
-        self.to_board = self.to_host = CLEAN
-        yield
-        self.to_board, self.to_host = kept
-
-    def _damage(self, data: bytes, faults: Faults) -> bytes:
-        if faults == CLEAN:
-            return data
-        out = bytearray()
-        for byte in data:
-            if self._happens(faults.insert):
-                out.append(self._random.randrange(256))
-            if self._happens(faults.drop):
-                continue
-            flipped = self._happens(faults.flip)
-            out.append(byte ^ 1 << self._random.randrange(8) if flipped else byte)
-            if self._happens(faults.duplicate):
-                out.append(out[-1])
-        return bytes(out)
-
-    def _happens(self, probability: float) -> bool:
-        happens = self._random.random() < probability
-        self.damaged += happens
-        return happens
+        super().write(self._noise.damage(data, self.to_board))
 
 
 class RepeatingLink(Link):
