@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -276,9 +277,13 @@ def _graph(dice: Dice) -> Graph:
     for target, entering in zip(parts[1:], projections, strict=True):
         if isinstance(target, DelayLine):
             continue
+        alike = dice.maybe(0.4)  # such projections share a record
         for _ in range(dice.pick(0, 1, 1, 2, 3) if not entering else dice.pick(0, 0, 1)):
             source = dice.pick(*parts, parts[max(0, parts.index(target) - 1)])
-            entering.append((delayed if dice.maybe(0.25) else dense)(dice, source, target))
+            made = (delayed if dice.maybe(0.25) else dense)(dice, source, target)
+            if alike and isinstance(made, Dense) and made.blocks == 1:
+                made = replace(made, shift=2, bits=8)
+            entering.append(made)
     states = [p for p in parts[1:] if not isinstance(p, (AnalogInput, SpikeInput))]
     if all(isinstance(p, DelayLine) for p in states):
         raise ModelError("only delay lines")

@@ -264,12 +264,23 @@ uint32_t esnn_current_bytes(const esnn_header *h, int *raises) {
     return 4u * widest;
 }
 
+uint32_t esnn_list_bytes(const esnn_header *h) {
+    const esnn_projection *q = esnn_projections_of((const uint8_t *)h);
+    uint32_t most = 0;
+    for (uint16_t j = 0; j < h->n_projections; j++) {
+        if (q[j].kind <= ESNN_DENSE2 && q[j].as.dense.n_sources > 0) {
+            most = q[j].as.dense.n_in > most ? q[j].as.dense.n_in : most;
+        }
+    }
+    return esnn_align(2u * (most < ESNN_LIST_MOST ? most : ESNN_LIST_MOST));
+}
+
 /* RAM of the whole image; the layout that esnn_load lays out */
 static uint64_t arena_bytes(const esnn_header *h) {
     const esnn_population *p = esnn_populations_of((const uint8_t *)h);
     int raises;
     uint64_t total = esnn_current_bytes(h, &raises);
-    total += raises ? total : 0u;
+    total += (raises ? total : 0u) + esnn_list_bytes(h);
     for (uint16_t k = 0; k < h->n_populations; k++) {
         const uint32_t output = p[k].kind != ESNN_ANALOG_INPUT ? esnn_align(2u * p[k].size) : 0u;
         total += sizeof(esnn_slot) + esnn_state_bytes(&p[k]) + output;
