@@ -305,7 +305,18 @@ static esnn_status check_readout(const esnn_header *h) {
 static esnn_status check_selftest(const esnn_header *h) {
     const esnn_population *input = esnn_populations_of((const uint8_t *)h);
     const uint64_t frames = (uint64_t)h->selftest_steps * input->size * sizeof(int16_t);
-    return esnn_inside(h, h->selftest, frames) ? ESNN_OK : ESNN_ERR_FORMAT;
+    if (!esnn_inside(h, h->selftest, frames)) {
+        return ESNN_ERR_FORMAT;
+    }
+    const int32_t limit = (int32_t)1 << (input->bits != 0 ? input->bits - 1u : 15u);
+    const uint16_t *values = esnn_u16((const uint8_t *)h, h->selftest);
+    for (size_t k = 0; k < frames / sizeof *values; k++) {
+        const int32_t value = (int16_t)values[k];
+        if (value < -limit || value > limit - 1) {
+            return ESNN_ERR_BOUND;
+        }
+    }
+    return ESNN_OK;
 }
 
 esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {
