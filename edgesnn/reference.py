@@ -6,6 +6,7 @@ ride along on the first axis.
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,7 @@ def leak(x: Int64Array, b: UInt16Array) -> Int64Array:
 
 def sat(x: Int64Array, bits: int) -> Int64Array:
     """Saturation to a two's-complement number of that many bits."""
-    return np.clip(x, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return np.minimum(np.maximum(x, -(1 << (bits - 1))), (1 << (bits - 1)) - 1)
 
 
 def rounded(x: Int64Array, shift: int | npt.NDArray[Any]) -> Int64Array:
@@ -116,23 +117,29 @@ def dense_sum(projection: Dense, source: Int64Array) -> Int64Array:
     return summed.reshape(samples, -1)
 
 
-def _windows(
-    window: Window, source: Int64Array
-) -> Iterator[tuple[int, int, Int64Array, npt.NDArray[np.bool_]]]:
-    """For each place of the kernel: ky, kx, what every output sees there, and whether inside.
-
-    What it sees is (samples, out height, out width, C_in), 0 outside the map.
-    """
-    height, width, channels = window.input_shape
-    image = source.reshape(-1, height, width, channels)
+@functools.cache
+def _places(window: Window) -> list[tuple[int, int, Int64Array, Int64Array, BoolArray]]:
+    """For each place of the kernel: ky, kx, the inputs y, x of all outputs, and if they exist."""
+    height, width, _ = window.input_shape
     out_y, out_x = np.indices(window.output_shape[:2])
+    places = []
     for ky in range(window.kernel[0]):
         for kx in range(window.kernel[1]):
             y = out_y * window.stride[0] + ky - window.padding[0]
             x = out_x * window.stride[1] + kx - window.padding[1]
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            seen = image[:, np.where(inside, y, 0), np.where(inside, x, 0)]
-            yield ky, kx, seen * inside[..., np.newaxis], inside
+            places.append((ky, kx, np.where(inside, y, 0), np.where(inside, x, 0), inside))
+    return places
+
+
+def _windows(window: Window, source: Int64Array) -> Iterator[tuple[int, int, Int64Array]]:
+    """For each place of the kernel: ky, kx, and what every output sees there.
+
+    That is (samples, out height, out width, C_in), 0 outside the map.
+    """
+    image = source.reshape(-1, *window.input_shape)
+    for ky, kx, y, x, inside in _places(window):
+        yield ky, kx, image[:, y, x] * inside[..., np.newaxis]
 
 
 def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
@@ -140,7 +147,7 @@ def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
     groups, window = projection.groups, projection.window
     summed = np.zeros((len(source), *window.output_shape), np.int64)
     c_in, c_out = window.input_shape[2] // groups, window.output_shape[2] // groups
-    for ky, kx, seen, _ in _windows(window, source):
+    for ky, kx, seen in _windows(window, source):
         for g in range(groups):
             outputs = slice(g * c_out, (g + 1) * c_out)
             weights = projection.weights[ky, kx, :, outputs].astype(np.int64)
@@ -151,7 +158,7 @@ def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
 def pool_sum(projection: SumPool, source: Int64Array) -> Int64Array:
     """S of a `SumPool`."""
     summed = np.zeros((len(source), *projection.window.output_shape), np.int64)
-    for _, _, seen, _ in _windows(projection.window, source):
+    for _, _, seen in _windows(projection.window, source):
         summed += seen
     return summed.reshape(len(source), -1)
 
@@ -173,7 +180,7 @@ def synapses(projection: Projection, source: Int64Array) -> Int64Array:
         return np.asarray(active.sum(axis=1) * projection.weights.shape[0], np.int64)
     assert isinstance(projection, (Conv, SumPool))
     each = projection.weights.shape[3] // projection.groups if isinstance(projection, Conv) else 1
-    seen = sum(part.sum(axis=(1, 2, 3)) for _, _, part, _ in _windows(projection.window, active))
+    seen = sum(part.sum(axis=(1, 2, 3)) for _, _, part in _windows(projection.window, active))
     return np.asarray(seen * each, np.int64)
 
 

@@ -20,7 +20,9 @@ uint32_t esnn_crc32(uint32_t crc, const void *data, size_t size) {
 }
 
 int esnn_inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
-    return (offset & 3u) == 0 && offset <= h->length && bytes <= h->length - offset;
+    const uint32_t least = bytes > 0 ? (uint32_t)sizeof *h : 0u; /* 0 says that there is none */
+    return (offset & 3u) == 0 && offset >= least && offset <= h->length &&
+           bytes <= h->length - offset;
 }
 
 int esnn_all_zero(const uint32_t *words, size_t n) {

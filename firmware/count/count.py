@@ -143,9 +143,11 @@ class CountError(Exception):
     """Something that must work did not; the message says what."""
 
 
-def call(*command: str | Path) -> str:
-    """Standard output and error of a command that must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def call(*command: str | Path, folder: Path | None = None) -> str:
+    """Standard output and error of a command that must succeed, started in a folder."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=folder
+    )
     if done.returncode != 0:
         line = " ".join(str(part) for part in command)
         raise CountError(f"{line}\nended with {done.returncode}\n{done.stderr[-4000:]}")
@@ -320,6 +322,24 @@ def link(
     return elf
 
 
+def emulate(name: str, elf: Path, folder: Path, plugin: str = "") -> str:
+    """Run an image in a folder, with a plugin and its options; what it said.
+
+    Raises:
+        CountError: it did not end with CHECK OK.
+    """
+    core = CORES[name]
+    bios = ("-bios", "none") if core.cross == RISCV else ()
+    said = call(
+        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
+        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
+        "-kernel", elf, *(("-plugin", plugin) if plugin else ()), folder=folder,
+    )  # fmt: skip
+    if "CHECK OK" not in said:
+        raise CountError(f"{name}: no CHECK OK\n{said}")
+    return said
+
+
 def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
     """Run an image: the name of its kernels, and the instructions of every region.
 
@@ -332,15 +352,8 @@ def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
         address, _, symbol = line.split()
         symbols[symbol] = int(address, 16)
     out = elf.with_name("counts")
-    bios = ("-bios", "none") if core.cross == RISCV else ()
     options = ",".join(f"{key}=0x{symbols[f'bench_{key}']:x}" for key in ("begin", "end"))
-    said = call(
-        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
-        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
-        "-kernel", elf, "-plugin", f"file={plugin},{options},out={out}",
-    )  # fmt: skip
-    if "CHECK OK" not in said:
-        raise CountError(f"{name}: no CHECK OK\n{said}")
+    said = emulate(name, elf, elf.parent, f"file={plugin},{options},out={out}")
     regions = [line.split()[1] for line in said.splitlines() if line.startswith("region ")]
     counts = [int(line) for line in out.read_text().split()]
     if len(regions) != len(counts):
