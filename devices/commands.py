@@ -54,14 +54,16 @@ RATE = click.option("--rate", type=float, help="Frames a second; default: what t
 @board_options
 @REALTIME
 @RATE
+@click.option("--view", is_flag=True, help="Show signals, spikes and classes while it runs.")
 @JSON
 def stream(
-    model: Path, given: Given, board: str, realtime: bool, rate: float | None, as_json: bool
-) -> None:
+    model: Path, given: Given, board: str, realtime: bool, rate: float | None, view: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Stream recordings to a board and print what it recognises, and every frame's fate."""
     loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
-    session = _stream(board, loaded, frames, period)
+    session = _stream(board, loaded, frames, period, view=view)
     for sample, label in enumerate(session.outputs.labels):
         if not as_json:
             name = loaded.classes[label] if label >= 0 else "no answer"
@@ -170,6 +172,24 @@ def replay(log: Path, backend: str, as_json: bool) -> None:
         )
 
 
+@click.group()
+def plot() -> None:
+    """Draw pictures."""
+
+
+@plot.command("session")
+@click.argument("log", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="The picture; .png, .svg or .pdf.")
+@click.option("--recording", type=int, help="Its number; default: the first of the session.")
+def plot_session(log: Path, output: Path, recording: int | None) -> None:
+    """Draw a recording of a session: signals, spikes, answers and losses."""
+    from edgesnn.devices import picture
+    from edgesnn.devices.log import read
+
+    picture.session(output, read(log), recording)
+    click.echo(f"wrote {output}")
+
+
 def facts(session: Session) -> dict[str, Any]:
     """What a session came to, JSON-able; times in µs, of an emulated board no measure of a chip."""
     import numpy as np
@@ -245,8 +265,9 @@ def _complain_of_losses(session: Session) -> None:
 
 
 def _stream(
-    name: str, model: Any, frames: Any, period: float, log: LogWriter | None = None
-) -> Session:
+    name: str, model: Any, frames: Any, period: float, log: LogWriter | None = None,
+    view: bool = False,
+) -> Session:  # fmt: skip
     from edgesnn.devices.backend import open_board
     from edgesnn.devices.session import Stream
     from edgesnn.terminal import progress_bar
@@ -256,9 +277,18 @@ def _stream(
             board.put_model(model, advance)
         if log is not None:
             log.board(board, name)
+        running = Stream(board, frames, period, log=log)
+        if view:
+            from edgesnn.devices.view import StreamView, live
+
+            shown = StreamView(model.graph, model.classes, frames, board.info.name)
+            with live(shown):
+                for sample, answer in running:
+                    shown.answered(sample, answer)
+            return running.session
         total = frames.shape[0] * frames.shape[1]
         with progress_bar(f"streaming to {board.info.name}", total) as advance:
-            return Stream(board, frames, period, log=log).run(advance)
+            return running.run(advance)
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:
