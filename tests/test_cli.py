@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_every_command() -> None:
     output = edgesnn("--help").output
-    commands = "convert inspect run stream verify record replay plot devices demo"
+    commands = "convert inspect run stream verify record replay plot devices live demo"
     for command in commands.split():
         assert f"\n  {command} " in output
 
