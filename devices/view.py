@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgesnn.devices.board import Answer, Fate
+from edgesnn.devices.session import Session, Stream
 from edgesnn.graph import AnalogInput, Graph, Int16Array
 from edgesnn.terminal import console
 
@@ -130,8 +130,12 @@ def sparkline(values: npt.NDArray[np.float64]) -> str:
     return "".join(BLOCKS[int(height * (len(BLOCKS) - 1) + 0.5)] for height in heights)
 
 
-@contextmanager
-def live(view: StreamView) -> Iterator[None]:
-    """Show a view, on stderr, for as long as the context lasts; its last state stays."""
+def view_of(stream: Stream) -> Session:
+    """Run a stream and show it on stderr; its last state stays there."""
+    model = stream.board.model
+    assert model is not None
+    view = StreamView(model.graph, model.classes, stream.frames, stream.board.info.name)
     with Live(view, console=console, refresh_per_second=REFRESH_HZ):
-        yield
+        for sample, answer in stream:
+            view.answered(sample, answer)
+    return stream.session

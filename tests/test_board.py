@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from hypothesis import strategies as st
 from links import (
     CLEAN,
     Faults,
+    HungryLink,
     NoisyLink,
     Probe,
     RepeatingLink,
@@ -858,6 +860,21 @@ def test_answers_that_are_lost_belong_to_frames_that_the_board_ran() -> None:
     assert 0 < lost < 1000
     assert fates == [Fate.LOST] * lost + [Fate.ANSWERED] * (1000 - lost)
     assert all(a.result is None or a.result.step == a.number + 1 for a in answers)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_frame_that_never_gets_through_ends_the_stream() -> None:
+    with Board(HungryLink(opened("virtual"), b"\x11\x11")) as board:
+        board.put_model(SUMMING)
+        board.reset()
+        frames = np.full((40, CHANNELS), 0x2222, np.int16)
+        frames[30] = 0x1111
+        stream = board.stream(frames, timeout=0.1)
+        fates = [answer.fate for answer in islice(stream, 30)]
+        assert fates == [Fate.ANSWERED] * 30
+        assert next(stream).fate == Fate.MISSED
+        with pytest.raises(DeviceError, match=r"^board virtual answers, but the next frame does n"):
+            list(stream)
 
 
 @pytest.mark.usefixtures("impatient")
