@@ -83,10 +83,10 @@ class StreamView:
         lost = sum(self._fates.values())
         left = (samples * steps - self._count) / self.rate if self.rate else 0.0
         trip = f"{np.median(self._latency) * 1e3:.1f} ms" if self._latency else "unknown"
-        head = Text(f"{self._board}  recording {self._sample + 1} of {samples}, step ")
-        head.append(f"{self._step + 1} of {steps}, {self.rate:,.0f} frames/s, round trip {trip}, ")
-        head.append(f"{lost} lost", style="red" if lost else "")
-        head.append(f", {left:,.0f} s left")
+        head = Text(
+            f"{self._board}, recording {self._sample + 1} of {samples}, step {self._step + 1} of "
+            f"{steps}\n{self.rate:,.0f} frames/s, round trip {trip}, {left:,.0f} s left, "
+        ).append(f"{lost} lost", style="red" if lost else "")
         rows = Table.grid(padding=(0, 1))
         for name, line in self._lines():
             rows.add_row(name, line)

@@ -62,7 +62,7 @@ def test_the_view_shows_signals_spikes_classes_and_losses() -> None:
         view.answered(0, Answer(number, step(number, 1), 0.002))
     view.answered(0, Answer(10, None, fate=Fate.LOST))
     text = shown(view)
-    assert "watch  recording 1 of 1, step 11 of 60" in text
+    assert "watch, recording 1 of 1, step 11 of 60\n" in text
     assert "1 lost" in text
     assert "round trip 2.0 ms" in text
     for words in ("input 2", "spikes", *classes):
@@ -127,7 +127,7 @@ def test_devices_lists_what_runs_where(
     serial, watch = json.loads(done.stdout)
     assert (serial["url"], serial["what"]) == (port, "a board")
     assert watch["url"] == "ble://F0:00:5E:00:53:02"
-    assert watch["what"].startswith("edgesnn watch, -6")
+    assert watch["what"] in ("edgesnn watch, -59 dBm", "edgesnn watch, -60 dBm")
     for found in (serial, watch):
         assert found["runs"].startswith("edgesnn ")
         assert "on virtual, no model loaded, room for 4,194,304 bytes" in found["runs"]
