@@ -6,7 +6,8 @@ RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
 	firmware/app/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
-	firmware/boards/*/*.[ch] firmware/count/*.[ch] tests/*.[ch])
+	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
+	tests/*.[ch])
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
 
@@ -20,7 +21,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
+	@.ci/need $(PYTHON) clang dbus-daemon $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,39 +11,56 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgesnn.cli import Given, recording_options
+
 if TYPE_CHECKING:
     from edgesnn.devices.log import LogWriter
     from edgesnn.devices.session import Session
     from edgesnn.reference import Outputs
 
 PATH = click.Path(path_type=Path)
-BOARD = click.option(
-    "--board", "--port", "board", default="virtual", show_default=True,
-    help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a URL.",
-)  # fmt: skip
-INPUT = click.option(
-    "--input", "recordings", type=PATH, required=True,
-    help="Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy.",
-)  # fmt: skip
+JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+def board_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that name a board; the command gets the argument `board`."""
+
+    @click.option(
+        "--board",
+        "--port",
+        "board",
+        default="virtual",
+        show_default=True,
+        help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a "
+        "URL.",
+    )
+    @click.option("--ble", help="A board over Bluetooth, by its name or address.")
+    @functools.wraps(command)
+    def with_board(*, board: str, ble: str | None, **rest: Any) -> None:
+        command(board=board if ble is None else f"ble://{ble}", **rest)
+
+    return with_board  # fmt: skip
+
+
+INPUT = recording_options("--input")
 REALTIME = click.option(
     "--realtime", is_flag=True, help="At the pace of the sensor, not of the board."
 )
 RATE = click.option("--rate", type=float, help="Frames a second; default: what the model says.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 
 
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
+@board_options
 @REALTIME
 @RATE
 @JSON
 def stream(
-    model: Path, recordings: Path, board: str, realtime: bool, rate: float | None, as_json: bool
+    model: Path, given: Given, board: str, realtime: bool, rate: float | None, as_json: bool
 ) -> None:
     """Stream recordings to a board and print what it recognises, and every frame's fate."""
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
     session = _stream(board, loaded, frames, period)
     for sample, label in enumerate(session.outputs.labels):
@@ -56,15 +74,15 @@ def stream(
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
+@board_options
 @JSON
-def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
+def verify(model: Path, given: Given, board: str, as_json: bool) -> None:
     """Prove that a board computes what the reference computes, bit for bit, or exit with 1."""
     from edgesnn import reference
     from edgesnn.errors import MismatchError
     from edgesnn.terminal import progress_bar
 
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     with progress_bar("reference", frames.shape[0] * frames.shape[1]) as advance:
         expected = reference.run(loaded.graph, frames, advance)
     session = _stream(board, loaded, frames, 0.0)
@@ -77,7 +95,7 @@ def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
+@board_options
 @click.option(
     "-o", "--output", type=PATH, required=True, help="The session log; usual name: NAME.esnl."
 )
@@ -86,7 +104,7 @@ def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
 @click.option("--resume", is_flag=True, help="Go on with a session that was cut.")
 @JSON
 def record(
-    model: Path, recordings: Path, board: str, output: Path, realtime: bool, rate: float | None,
+    model: Path, given: Given, board: str, output: Path, realtime: bool, rate: float | None,
     resume: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Stream recordings to a board and write down every frame and answer, for `replay`.
@@ -98,11 +116,11 @@ def record(
     from edgesnn.devices.log import LogWriter, read
     from edgesnn.errors import MissingError
 
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
 
     def begin() -> LogWriter:
-        return LogWriter.create(output, loaded, source=str(recordings), period=period)
+        return LogWriter.create(output, loaded, source=str(given.path), period=period)
 
     def go_on() -> LogWriter:
         return LogWriter.go_on(output, loaded)
@@ -208,12 +226,11 @@ def first_difference(session: Session, expected: Outputs) -> str | None:
     )
 
 
-def _load(model: Path, recordings: Path) -> Any:
+def _load(model: Path, given: Given) -> Any:
     from edgesnn import blob
-    from edgesnn.cli import load_recordings
 
     loaded = blob.load(model)
-    return loaded, loaded.graph.input.quantize(load_recordings(recordings))
+    return loaded, loaded.graph.input.quantize(given.load_for(loaded.graph).signal)
 
 
 def _period(model: Path, loaded: Any, realtime: bool, rate: float | None) -> float:

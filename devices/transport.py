@@ -41,7 +41,7 @@ def open_transport(url: str) -> Transport:
     """The transport that a URL names; a bare port name and pyserial's own URLs are serial.
 
     `serial:///dev/ttyACM0`, `socket://host:port`, `virtual://`, `qemu://mps2-an386`,
-    `session:run.esnl`.
+    `session:run.esnl`, `ble://NAME`.
 
     Raises:
         MissingError: no such scheme, or what it names is not there.

@@ -8,8 +8,13 @@ static void draw_raster(const esnn_model *m, const esnn_info *info, uint8_t *row
     for (uint16_t k = 1; k < info->n_populations; k++) {
         const uint16_t *events;
         const size_t n = esnn_events(m, k, &events);
+        const int16_t *values;
+        const size_t size = esnn_values(m, k, &values);
         for (size_t e = 0; e < n; e++) {
             row[events[e]] = 1;
+        }
+        for (size_t j = 0; j < size; j++) {
+            row[j] = values[j] != 0;
         }
         row += esnn_size(m, k);
     }

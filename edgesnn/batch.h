@@ -11,7 +11,7 @@ typedef struct {
     uint16_t *step_labels;            /* (samples, steps) */
     uint32_t *digests;                /* (samples, steps) */
     uint64_t *synops, *macs, *spikes; /* (samples), added to */
-    uint8_t *raster;     /* (samples, steps, raster_width), a 1 where there is a spike */
+    uint8_t *raster;     /* (samples, steps, raster_width), a 1 where something was emitted */
     size_t raster_width; /* neurons of all populations, the input not counted */
 } esnn_batch_out;
 

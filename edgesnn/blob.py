@@ -9,6 +9,7 @@ little-endian and every array starts at a multiple of 4 bytes from the start of 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import zlib
@@ -22,37 +23,69 @@ import numpy.typing as npt
 from edgesnn.errors import FormatError, MissingError, ModelError
 from edgesnn.graph import (
     LIF,
+    SOFTMAX_SIZE,
+    TABLE_SIZE,
+    Activation,
+    Adaptation,
     AnalogInput,
-    CubaLIF,
+    Conv,
+    DecayRule,
+    DelayedSynapses,
+    DelayLine,
     Dense,
+    Fire,
+    FirstSpike,
     Graph,
     Input,
     Int8Array,
+    Integrator,
+    LinearState,
     Population,
+    Port,
     Potential,
     PotentialMode,
     Projection,
     Readout,
     Reset,
     SelfTest,
+    SoftmaxSum,
     SpikeCount,
     SpikeInput,
+    SumPool,
+    UInt8Array,
+    Window,
+    saturates,
 )
 
 MAGIC = b"ESNN"
 NOTES_MAGIC = b"NOTE"
-VERSION = 1
-HEADER = struct.Struct("<4sHHIIIIHHIIHBBIIHH12x")
-POPULATION = struct.Struct("<BBBBHHIIIIHH4x")
-PROJECTION = struct.Struct("<BBHHHHHI16x")
+VERSION = 2
+HEADER = struct.Struct("<4sHHIIIIHHIIHBBIIHHI8x")
+POPULATION_SIZE, PROJECTION_SIZE = 64, 48
+# what all records of a kind begin with, and what follows in those of one kind
+POPULATION = struct.Struct("<BBHHHHH")
+NEURONS = struct.Struct("<10IBBH")
+INTEGRATOR = struct.Struct("<IIIBB")
+LINEAR_STATE = struct.Struct("<IIIHH")
+DELAY_LINE = struct.Struct("<IHH")
+PROJECTION = struct.Struct("<BBHHBxI")
+DENSE = struct.Struct("<HHHH")
+WINDOW = struct.Struct("<6H6BH")
+DELAYED = struct.Struct("<HHHxxIII")
 NOTES_HEADER = struct.Struct("<4sII")
 CRC_START = 16
-TILE = 16
-ANALOG_INPUT, SPIKE_INPUT, POPULATION_LIF, POPULATION_CUBA_LIF = 0, 1, 2, 3
-PROJECTION_DENSE = 0
-READOUT_SPIKE_COUNT, READOUT_POTENTIAL = 0, 1
+SLOT_SIZE = 24
+ROW_WORDS = 4
+ANALOG_INPUT, SPIKE_INPUT, PLAIN_LIF, NEURON, INTEGRATOR_KIND, LINEAR_KIND, DELAY_KIND = range(7)
+DENSE_8, DENSE_4, DENSE_2, DENSE_VALUES, CONV, POOL, DELAYED_SYNAPSES = range(7)
+SPIKE_COUNT, POTENTIAL, SOFTMAX_SUM, FIRST_SPIKE = range(4)
 NAMES = ("names", "classes", "units")
-DECAY_PER_NEURON, SYNAPTIC_DECAY_PER_NEURON = 1, 2
+# flags of neurons: arrays with an entry a neuron, by their place in the record, then switches
+PER_NEURON = {name: 1 << k for k, name in enumerate(
+    ("decay", "synaptic_decay", "inhibitory_decay", "floor", "reset_to",
+     "adaptation_decay", "adaptation_step", "refractory")
+)}  # fmt: skip
+REACHES, LAGGED, ADAPTS, OLD = 1 << 8, 1 << 9, 1 << 10, 1 << 11
 
 
 @dataclass(frozen=True)
@@ -90,27 +123,44 @@ def align(offset: int) -> int:
 def arena_bytes(graph: Graph) -> int:
     """Exact RAM that the core needs for a graph's state, bytes.
 
-    A table of 12 bytes an input or population, one int32 a neuron of the largest population for
-    its current, the membranes (and synaptic currents) as int32, the event lists as uint16, and the
-    scores as int32.
+    A slot of 24 bytes an input or population; one int32 a neuron of the largest population for its
+    current, and one more for its threshold where projections raise one; of each population its
+    states, its output and what `DelayedSynapses` projections look back on; and the scores as int32.
     """
-    total = 12 * (1 + len(graph.populations)) + 4 * max(p.size for p in graph.populations)
-    if isinstance(graph.input, SpikeInput):
-        total += align(2 * graph.input.size)
-    for population in graph.populations:
-        states = 2 if isinstance(population, CubaLIF) else 1
-        total += 4 * states * population.size + align(2 * population.size)
+    parts: list[Input | Population] = [graph.input, *graph.populations]
+    ports = 1 + any(p.port is Port.THRESHOLD for p in graph.projections)
+    total = SLOT_SIZE * len(parts) + 4 * ports * max(p.size for p in graph.populations)
+    for part in parts:
+        bits = 4 * ((part.size + 31) // 32)
+        if isinstance(part, DelayLine):
+            total += (int(part.delays.max()) + 1) * bits
+        else:
+            total += 4 * state_words(part) * part.size
+        if not isinstance(part, AnalogInput):
+            total += align(2 * part.size)
+        total += graph.history(part.name) * (align(2 * part.size) if part.emits_values else bits)
     return total + 4 * graph.size(graph.readout.population)
+
+
+def state_words(part: Input | Population) -> int:
+    """How many int32 a neuron keeps from step to step."""
+    if isinstance(part, (Integrator, LinearState)):
+        return 1
+    if not isinstance(part, LIF):
+        return 0
+    currents = (part.synaptic_decay is not None) + (part.inhibitory_decay is not None)
+    return 1 + currents + (2 if part.adaptation is not None else 0)
 
 
 class _Writer:
     def __init__(self, start: int) -> None:
-        self.start = start
         self.parts: list[bytes] = []
         self.offset = start
 
-    def add(self, array: npt.NDArray[Any]) -> int:
-        """Append an array, return its offset from the start of the image."""
+    def add(self, array: npt.NDArray[Any] | None) -> int:
+        """Append an array, return its offset from the start of the image; 0 for None."""
+        if array is None:
+            return 0
         raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
         offset = self.offset
         self.parts.append(raw.ljust(align(len(raw)), b"\0"))
@@ -121,96 +171,235 @@ class _Writer:
 def pack_image(graph: Graph) -> bytes:
     """The image of a graph: what `esnn_load` takes.
 
-    Weights lie in tiles of TILE target neurons (see `tiled`), so that a tile's sums stay in
+    Weights of dense projections lie in tiles (see `tiled`), so that a tile's sums stay in
     registers for all the spikes of a step.
     """
     n_populations = 1 + len(graph.populations)
     populations_at = HEADER.size
-    projections_at = populations_at + n_populations * POPULATION.size
-    body = _Writer(projections_at + len(graph.projections) * PROJECTION.size)
-    populations = [_pack_input(graph.input, body)]
+    projections_at = populations_at + n_populations * POPULATION_SIZE
+    body = _Writer(projections_at + len(graph.projections) * PROJECTION_SIZE)
+    records = [_pack_input(graph, body)]
     first = 0
     for population in graph.populations:
         count = len(graph.into(population.name))
-        populations.append(_pack_population(population, first, count, body))
+        records.append(_pack_population(graph, population, first, count, body))
         first += count
-    projections = [_pack_projection(graph, p, body) for p in graph.projections]
+    records += [_pack_projection(graph, p, body) for p in graph.projections]
     selftest_at, selftest_digest, selftest_steps = 0, 0, 0
     if graph.selftest is not None:
         selftest_at = body.add(graph.selftest.frames)
         selftest_digest, selftest_steps = graph.selftest.digest, len(graph.selftest.frames)
-    kind, mode = _readout_code(graph.readout)
+    kind, mode, table_at = _readout_code(graph.readout, body)
 
     def header(crc: int) -> bytes:
         return HEADER.pack(
             MAGIC, VERSION, HEADER.size, body.offset, crc, arena_bytes(graph), graph.step_us,
             n_populations, len(graph.projections), populations_at, projections_at,
             graph.index(graph.readout.population), kind, mode,
-            selftest_at, selftest_digest, selftest_steps, 0,
+            selftest_at, selftest_digest, selftest_steps, 0, table_at,
         )  # fmt: skip
 
-    rest = b"".join(populations + projections + body.parts)
+    rest = b"".join(records + body.parts)
     crc = zlib.crc32(rest, zlib.crc32(header(0)[CRC_START:]))
     return header(crc) + rest
 
 
-def _pack_input(part: Input, body: _Writer) -> bytes:
+def _pack_input(graph: Graph, body: _Writer) -> bytes:
+    part = graph.input
     if isinstance(part, AnalogInput):
+        kind, bits = ANALOG_INPUT, part.bits
         at = body.add(part.fraction_bits)
-        return POPULATION.pack(ANALOG_INPUT, 0, 0, 0, part.size, 0, at, 0, 0, 0, 0, 0)
-    return POPULATION.pack(SPIKE_INPUT, 0, 0, 0, part.size, 0, 0, 0, 0, 0, 0, 0)
+    else:
+        kind, bits, at = SPIKE_INPUT, 0, 0
+    head = POPULATION.pack(kind, bits, 0, part.size, graph.history(part.name), 0, 0)
+    return (head + struct.pack("<I", at)).ljust(POPULATION_SIZE, b"\0")
 
 
-def _pack_population(part: Population, first: int, count: int, body: _Writer) -> bytes:
-    kind = POPULATION_LIF if isinstance(part, LIF) else POPULATION_CUBA_LIF
-    flags, synaptic_at = 0, 0
-    decay_at = body.add(part.decay)
-    flags |= DECAY_PER_NEURON if len(part.decay) > 1 else 0
-    if isinstance(part, CubaLIF):
-        synaptic_at = body.add(part.synaptic_decay)
-        flags |= SYNAPTIC_DECAY_PER_NEURON if len(part.synaptic_decay) > 1 else 0
-    threshold_at = body.add(part.threshold)
-    bias_at = body.add(part.bias) if np.any(part.bias) else 0
-    return POPULATION.pack(
-        kind, part.reset, flags, 0, part.size, 0,
-        decay_at, synaptic_at, threshold_at, bias_at, first, count,
-    )  # fmt: skip
+def _pack_population(
+    graph: Graph, part: Population, first: int, count: int, body: _Writer
+) -> bytes:
+    flags, bits = 0, 0
+    if isinstance(part, LIF):
+        kind = PLAIN_LIF if part.plain else NEURON
+        flags, rest = _pack_neurons(part, body)
+        bits = part.bits if part.emits_values else 0
+    elif isinstance(part, Integrator):
+        kind, bits = INTEGRATOR_KIND, part.bits
+        flags = PER_NEURON["decay"] if len(part.decay) > 1 else 0
+        bias = part.bias if np.any(part.bias) else None
+        rest = INTEGRATOR.pack(
+            body.add(part.decay), body.add(bias), body.add(part.table), part.shift, part.activation
+        )
+    elif isinstance(part, LinearState):
+        kind, bits = LINEAR_KIND, part.bits
+        arrays = [body.add(a) for a in (part.matrix, part.matrix_shift, part.shift)]
+        rest = LINEAR_STATE.pack(*arrays, part.order, part.blocks)
+    else:
+        kind = DELAY_KIND
+        longest = int(part.delays.max())
+        rest = DELAY_LINE.pack(body.add(part.delays), graph.index(part.source), longest)
+    history = graph.history(part.name)
+    head = POPULATION.pack(kind, bits, flags, part.size, history, first, count)
+    return (head + rest).ljust(POPULATION_SIZE, b"\0")
 
 
-def tiled(weights: Int8Array) -> Int8Array:
+def _pack_neurons(part: LIF, body: _Writer) -> tuple[int, bytes]:
+    adaptation = part.adaptation
+    arrays: dict[str, npt.NDArray[Any] | None] = {
+        "decay": part.decay,
+        # what a membrane must be above: for `Fire.REACHES` one less than the threshold
+        "threshold": part.threshold - np.int32(part.fire),
+        "bias": part.bias if np.any(part.bias) else None,
+        "synaptic_decay": part.synaptic_decay,
+        "inhibitory_decay": part.inhibitory_decay,
+        "floor": part.floor,
+        "reset_to": part.reset_to,
+        "adaptation_decay": None if adaptation is None else adaptation.decay,
+        "adaptation_step": None if adaptation is None else adaptation.step,
+        "refractory": None if adaptation is None else adaptation.refractory,
+    }
+    flags = sum(
+        flag
+        for name, flag in PER_NEURON.items()
+        if (array := arrays[name]) is not None and len(array) > 1
+    )
+    flags |= REACHES if part.fire is Fire.REACHES else 0
+    flags |= LAGGED if part.lagged else 0
+    if adaptation is not None:
+        flags |= ADAPTS | (OLD if adaptation.old else 0)
+    offsets = [body.add(array) for array in arrays.values()]
+    return flags, NEURONS.pack(*offsets, part.reset, part.rule, part.max_spikes)
+
+
+def _places(words: int, bits: int) -> npt.NDArray[np.int64]:
+    """Which target neuron of a tile each field of a row holds: (words, 4 bytes, 8 / bits)."""
+    word, byte, part = np.indices((words, 4, 8 // bits))
+    if bits == 8:
+        return np.asarray(4 * word + byte)
+    if bits == 4:
+        return np.asarray(4 * word + 2 * (byte & 1) + 4 * words * (byte >> 1) + part)
+    return np.asarray(16 * word + 4 * part + byte)
+
+
+def _tiles(n_out: int, bits: int) -> list[tuple[int, int]]:
+    """First target neuron and words a row of every tile."""
+    per_word = 32 // bits
+    words = -(-n_out // per_word)
+    return [(at * per_word, min(ROW_WORDS, words - at)) for at in range(0, words, ROW_WORDS)]
+
+
+def tiled(weights: Int8Array, bits: int = 8) -> UInt8Array:
     """Weights (n_out, n_in) as they lie in an image, flat.
 
-    Tile after tile of TILE target neurons, the last of 4, 8, 12 or 16 (padded with 0); in each
-    tile a row of its width for every source neuron.
+    Tile after tile, and in each tile a row of 1 to 4 words for every source neuron: 4 in all tiles
+    but the last. A word holds 4 weights of 8 bits in two's complement, 8 of 4 bits, or 16 of 2
+    bits, which are stored as `w + 8` and `w + 2`; which of the tile's target neurons a field is of,
+    `docs/format.md` says. What is missing to whole words is filled with weights of 0.
     """
     n_out, n_in = weights.shape
-    padded = np.zeros((align(n_out), n_in), np.int8)
+    padded = np.zeros((-(-n_out // (32 // bits)) * (32 // bits), n_in), np.int64)
     padded[:n_out] = weights
-    tiles = [padded[o : o + TILE].T.ravel() for o in range(0, len(padded), TILE)]
+    padded += 0 if bits == 8 else 1 << (bits - 1)
+    tiles = []
+    for first, words in _tiles(n_out, bits):
+        fields = padded[first + _places(words, bits)]
+        shifts = bits * np.arange(8 // bits)[:, np.newaxis]
+        rows = (fields << shifts).sum(axis=2).reshape(4 * words, n_in)
+        tiles.append((rows & 0xFF).astype(np.uint8).T.ravel())
     return np.concatenate(tiles)
 
 
-def untiled(flat: Int8Array, n_out: int, n_in: int) -> Int8Array:
+def untiled(flat: UInt8Array, n_out: int, n_in: int, bits: int = 8) -> Int8Array:
     """The inverse of `tiled`: weights (n_out, n_in)."""
     parts = []
-    for o in range(0, align(n_out), TILE):
-        width = min(TILE, align(n_out) - o)
-        parts.append(flat[o * n_in : (o + width) * n_in].reshape(n_in, width).T)
+    at = 0
+    for _, words in _tiles(n_out, bits):
+        size = n_in * 4 * words
+        rows = flat[at : at + size].reshape(n_in, words, 4, 1).astype(np.int64)
+        at += size
+        codes = (rows >> (bits * np.arange(8 // bits))) & ((1 << bits) - 1)
+        values = codes.astype(np.uint8).astype(np.int8) if bits == 8 else codes - (1 << (bits - 1))
+        tile = np.zeros((32 // bits * words, n_in), np.int8)
+        tile[_places(words, bits)] = np.moveaxis(values, 0, -1)
+        parts.append(tile)
     return np.ascontiguousarray(np.concatenate(parts)[:n_out])
 
 
+def tiled_bytes(n_out: int, n_in: int, bits: int) -> int:
+    """Bytes of `tiled` weights."""
+    return 4 * n_in * -(-n_out * bits // 32)
+
+
 def _pack_projection(graph: Graph, part: Projection, body: _Writer) -> bytes:
-    n_out, n_in = part.weights.shape
-    return PROJECTION.pack(
-        PROJECTION_DENSE, part.shift, graph.index(part.source), graph.index(part.target),
-        part.blocks, n_in, n_out, body.add(tiled(part.weights)),
+    if isinstance(part, Dense):
+        n_out, n_in = part.weights.shape
+        kind = {8: DENSE_8, 4: DENSE_4, 2: DENSE_2}[part.bits]
+        target = graph.part(part.target)
+        assert not isinstance(target, (AnalogInput, SpikeInput))
+        if graph.part(part.source).emits_values or saturates(graph, target):
+            kind = DENSE_VALUES
+        weights_at = body.add(tiled(part.weights, part.bits))
+        rest = DENSE.pack(part.blocks, n_in, n_out, part.bits)
+    elif isinstance(part, DelayedSynapses):
+        kind = DELAYED_SYNAPSES
+        weights_at, rest = _pack_delayed(graph, part, body)
+    else:
+        kind = CONV if isinstance(part, Conv) else POOL
+        weights_at = body.add(conv_rows(part)) if isinstance(part, Conv) else 0
+        groups = part.groups if isinstance(part, Conv) else part.window.input_shape[2]
+        window = part.window
+        rest = WINDOW.pack(
+            *window.input_shape, *window.output_shape, *window.kernel, *window.stride,
+            *window.padding, groups,
+        )  # fmt: skip
+    head = PROJECTION.pack(
+        kind, part.shift, graph.index(part.source), graph.index(part.target), part.port, weights_at
+    )
+    return (head + rest).ljust(PROJECTION_SIZE, b"\0")
+
+
+def conv_rows(part: Conv) -> Int8Array:
+    """Weights of a convolution as they lie in an image: (ky, kx, C_in, C_out / groups).
+
+    A spike of an input channel reads the weights of the output channels of its group.
+    """
+    ky, kx, c_in, c_out = part.weights.shape
+    grouped = part.weights.reshape(ky, kx, c_in, part.groups, c_out // part.groups)
+    return np.ascontiguousarray(
+        np.moveaxis(grouped, 3, 2).reshape(ky, kx, c_in * part.groups, c_out // part.groups)
+    )
+
+
+def _unpacked_rows(rows: Int8Array, groups: int) -> Int8Array:
+    """The inverse of `conv_rows`: (ky, kx, C_in / groups, C_out)."""
+    ky, kx, c_in, c_out = rows.shape
+    grouped = np.moveaxis(rows.reshape(ky, kx, groups, c_in // groups, c_out), 2, 3)
+    return np.ascontiguousarray(grouped.reshape(ky, kx, c_in // groups, groups * c_out))
+
+
+def _pack_delayed(graph: Graph, part: DelayedSynapses, body: _Writer) -> tuple[int, bytes]:
+    """Synapses lie as they are listed; tables tell where those of a neuron and delay are."""
+    n_in, n_out = graph.size(part.source), graph.size(part.target)
+    buckets = part.pre.astype(np.int64) * (part.longest + 1) + part.delay
+    counts = np.bincount(buckets, minlength=n_in * (part.longest + 1))
+    ends = counts.reshape(n_in, part.longest + 1).cumsum(axis=1)
+    starts = np.concatenate(([0], ends[:, -1].cumsum()))
+    weights_at = body.add(part.weight)
+    return weights_at, DELAYED.pack(
+        n_in, n_out, part.longest, body.add(starts.astype(np.uint32)),
+        body.add(ends.astype(np.uint16)),
+        body.add(part.post.astype(np.uint8 if n_out <= 256 else np.uint16)),
     )  # fmt: skip
 
 
-def _readout_code(readout: Readout) -> tuple[int, int]:
+def _readout_code(readout: Readout, body: _Writer) -> tuple[int, int, int]:
     if isinstance(readout, SpikeCount):
-        return READOUT_SPIKE_COUNT, 0
-    return READOUT_POTENTIAL, int(readout.mode)
+        return SPIKE_COUNT, 0, 0
+    if isinstance(readout, Potential):
+        return POTENTIAL, int(readout.mode), 0
+    if isinstance(readout, SoftmaxSum):
+        return SOFTMAX_SUM, readout.shift, body.add(readout.table)
+    return FIRST_SPIKE, 0, 0
 
 
 def pack(graph: Graph, notes: dict[str, Any] | None = None) -> bytes:
@@ -312,41 +501,34 @@ def _names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-class _Reader:
-    def __init__(self, image: bytes) -> None:
-        self.image = image
-
-    def array(self, offset: int, dtype: str, *shape: int) -> npt.NDArray[Any]:
-        count = int(np.prod(shape))
-        flat = np.frombuffer(self.image, np.dtype(dtype), count, offset)
-        return flat.reshape(shape).astype(flat.dtype.newbyteorder("="))
-
-
 def _unpack_image(image: bytes, notes: dict[str, Any]) -> Graph:
     (
         _, _, _, _, _, _, step_us, n_populations, n_projections, populations_at, projections_at,
         readout_population, readout_kind, readout_mode, selftest_at, selftest_digest,
-        selftest_steps, _,
+        selftest_steps, _, table_at,
     ) = HEADER.unpack_from(image)  # fmt: skip
     read = _Reader(image)
     names = notes.get("names") or ["input", *(f"population{k}" for k in range(1, n_populations))]
-    records = [
-        POPULATION.unpack_from(image, populations_at + k * POPULATION.size)
-        for k in range(n_populations)
-    ]
+    offsets = range(populations_at, populations_at + n_populations * POPULATION_SIZE, 64)
     units = tuple(notes.get("units", ()))
+    populations = [
+        _unpack_population(read, at, name, names)
+        for at, name in zip(offsets[1:], names[1:], strict=True)
+    ]
     projections = [
-        _unpack_projection(image, projections_at + k * PROJECTION.size, names, read)
+        _unpack_projection(read, projections_at + k * PROJECTION_SIZE, names)
         for k in range(n_projections)
     ]
+    if readout_kind == SOFTMAX_SUM:
+        table = read.array(table_at, "<u2", SOFTMAX_SIZE)
+        readout: Readout = SoftmaxSum(names[readout_population], table, readout_mode)
+    else:
+        readout = _unpack_readout(readout_kind, readout_mode, names[readout_population])
     graph = Graph(
-        input=_unpack_input(records[0], names[0], units, read),
-        populations=tuple(
-            _unpack_population(record, name, read)
-            for record, name in zip(records[1:], names[1:], strict=True)
-        ),
+        input=_unpack_input(read, populations_at, names[0], units),
+        populations=tuple(populations),
         projections=tuple(projections),
-        readout=_unpack_readout(readout_kind, readout_mode, names[readout_population]),
+        readout=readout,
         step_us=step_us,
     )
     if selftest_steps == 0:
@@ -358,42 +540,140 @@ def _unpack_image(image: bytes, notes: dict[str, Any]) -> Graph:
     )  # fmt: skip
 
 
-def _unpack_input(
-    record: tuple[Any, ...], name: str, units: tuple[str, ...], read: _Reader
-) -> Input:
-    kind, size, at = record[0], record[4], record[6]
+class _Reader:
+    def __init__(self, image: bytes) -> None:
+        self.image = image
+
+    def array(self, offset: int, dtype: str, *shape: int) -> npt.NDArray[Any]:
+        count = math.prod(shape)
+        flat = np.frombuffer(self.image, np.dtype(dtype), count, offset)
+        return flat.reshape(shape).astype(flat.dtype.newbyteorder("="))
+
+    def optional(self, offset: int, dtype: str, *shape: int) -> npt.NDArray[Any] | None:
+        return self.array(offset, dtype, *shape) if offset else None
+
+    def record(self, layout: struct.Struct, offset: int) -> tuple[Any, ...]:
+        return layout.unpack_from(self.image, offset)
+
+
+def _unpack_input(read: _Reader, at: int, name: str, units: tuple[str, ...]) -> Input:
+    kind, bits, _, size, *_ = read.record(POPULATION, at)
     if kind == ANALOG_INPUT:
-        return AnalogInput(name, read.array(at, "<i1", size), units)
+        (fraction_bits,) = struct.unpack_from("<I", read.image, at + POPULATION.size)
+        return AnalogInput(name, read.array(fraction_bits, "<i1", size), units, bits)
     if kind == SPIKE_INPUT:
         return SpikeInput(name, size)
     raise ValueError(f"the first population is of kind {kind}, not an input")
 
 
-def _unpack_population(record: tuple[Any, ...], name: str, read: _Reader) -> Population:
-    kind, reset, flags, _, size, _, decay_at, synaptic_at, threshold_at, bias_at, _, _ = record
-    decay = read.array(decay_at, "<u2", size if flags & DECAY_PER_NEURON else 1)
-    threshold = read.array(threshold_at, "<i4", size)
-    bias = read.array(bias_at, "<i4", size) if bias_at else np.zeros(size, np.int32)
-    if kind == POPULATION_LIF:
-        return LIF(name, decay, threshold, bias, Reset(reset))
-    if kind == POPULATION_CUBA_LIF:
-        per_neuron = flags & SYNAPTIC_DECAY_PER_NEURON
-        synaptic = read.array(synaptic_at, "<u2", size if per_neuron else 1)
-        return CubaLIF(name, decay, synaptic, threshold, bias, Reset(reset))
+def _unpack_population(read: _Reader, at: int, name: str, names: list[str]) -> Population:
+    kind, bits, flags, size, *_ = read.record(POPULATION, at)
+    at += POPULATION.size
+    if kind in (PLAIN_LIF, NEURON):
+        return _unpack_neurons(read, at, name, flags, size)
+    if kind == INTEGRATOR_KIND:
+        decay, bias, table, shift, activation = read.record(INTEGRATOR, at)
+        return Integrator(
+            name,
+            read.array(decay, "<u2", size if flags & PER_NEURON["decay"] else 1),
+            read.array(bias, "<i4", size) if bias else np.zeros(size, np.int32),
+            shift, bits, Activation(activation), read.optional(table, "<i2", TABLE_SIZE),
+        )  # fmt: skip
+    if kind == LINEAR_KIND:
+        matrix, matrix_shift, row_shift, order, blocks = read.record(LINEAR_STATE, at)
+        return LinearState(
+            name, read.array(matrix, "<i2", order, order), read.array(matrix_shift, "<u1", order),
+            read.array(row_shift, "<u1", order), blocks, bits,
+        )  # fmt: skip
+    if kind == DELAY_KIND:
+        delays, source, _ = read.record(DELAY_LINE, at)
+        return DelayLine(name, names[source], read.array(delays, "<u1", size))
     raise ValueError(f"population '{name}' is of unknown kind {kind}")
 
 
-def _unpack_projection(image: bytes, at: int, names: list[str], read: _Reader) -> Projection:
-    kind, shift, source, target, blocks, n_in, n_out, weights_at = PROJECTION.unpack_from(image, at)
-    if kind != PROJECTION_DENSE:
-        raise ValueError(f"a projection is of unknown kind {kind}")
-    weights = untiled(read.array(weights_at, "<i1", n_in * align(n_out)), n_out, n_in)
-    return Dense(names[source], names[target], weights, shift, blocks)
+def _unpack_neurons(read: _Reader, at: int, name: str, flags: int, size: int) -> LIF:
+    *offsets, reset, rule, max_spikes = read.record(NEURONS, at)
+    fields = (
+        ("decay", "<u2"), ("threshold", "<i4"), ("bias", "<i4"), ("synaptic_decay", "<u2"),
+        ("inhibitory_decay", "<u2"), ("floor", "<i4"), ("reset_to", "<i4"),
+        ("adaptation_decay", "<u2"), ("adaptation_step", "<i4"), ("refractory", "<u2"),
+    )  # fmt: skip
+    arrays = {}
+    for (field, dtype), offset in zip(fields, offsets, strict=True):
+        flag = PER_NEURON.get(field, 0)
+        count = size if flag == 0 or flags & flag else 1
+        arrays[field] = read.optional(offset, dtype, count)
+    fire = Fire.REACHES if flags & REACHES else Fire.ABOVE
+    adaptation = None
+    if flags & ADAPTS:
+        adaptation = Adaptation(
+            _there(arrays["adaptation_decay"]), _there(arrays["adaptation_step"]),
+            bool(flags & OLD), arrays["refractory"],
+        )  # fmt: skip
+    bias = arrays["bias"]
+    return LIF(
+        name,
+        _there(arrays["decay"]),
+        _there(arrays["threshold"]) + np.int32(fire),
+        np.zeros(size, np.int32) if bias is None else bias,
+        Reset(reset), arrays["synaptic_decay"], arrays["inhibitory_decay"], DecayRule(rule), fire,
+        bool(flags & LAGGED), max_spikes, arrays["floor"], arrays["reset_to"], adaptation,
+    )  # fmt: skip
+
+
+def _there(array: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    if array is None:
+        raise ValueError("an array that neurons need is missing")
+    return array
+
+
+def _unpack_projection(read: _Reader, at: int, names: list[str]) -> Projection:
+    kind, shift, source, target, port, weights_at = read.record(PROJECTION, at)
+    ends = names[source], names[target]
+    at += PROJECTION.size
+    if kind in (DENSE_8, DENSE_4, DENSE_2, DENSE_VALUES):
+        blocks, n_in, n_out, bits = read.record(DENSE, at)
+        if bits not in (8, 4, 2):
+            raise ValueError(f"a projection has weights of {bits} bits")
+        flat = read.array(weights_at, "<u1", tiled_bytes(n_out, n_in, bits))
+        return Dense(*ends, untiled(flat, n_out, n_in, bits), shift, blocks, bits, Port(port))
+    if kind in (CONV, POOL):
+        *numbers, groups = read.record(WINDOW, at)
+        shapes = tuple(numbers[:3]), tuple(numbers[3:6])
+        pairs = tuple(tuple(numbers[k : k + 2]) for k in (6, 8, 10))
+        window = Window(*shapes, *pairs)
+        if kind == POOL:
+            return SumPool(*ends, window, shift)
+        c_in, c_out = shapes[0][2], shapes[1][2] // groups
+        rows = read.array(weights_at, "<i1", *window.kernel, c_in, c_out)
+        return Conv(*ends, _unpacked_rows(rows, groups), window, shift, groups)
+    if kind == DELAYED_SYNAPSES:
+        return _unpack_delayed(read, at, ends, shift, weights_at)
+    raise ValueError(f"a projection is of unknown kind {kind}")
+
+
+def _unpack_delayed(
+    read: _Reader, at: int, names: tuple[str, str], shift: int, weights_at: int
+) -> DelayedSynapses:
+    n_in, n_out, longest, starts_at, ends_at, post_at = read.record(DELAYED, at)
+    starts = read.array(starts_at, "<u4", n_in + 1)
+    ends = read.array(ends_at, "<u2", n_in, longest + 1)
+    count = int(starts[-1])
+    per_bucket = np.diff(ends.astype(np.int64), prepend=0).ravel().astype(np.int64)
+    buckets = np.repeat(np.arange(len(per_bucket)), per_bucket)
+    pre, delay = np.divmod(buckets, longest + 1)
+    return DelayedSynapses(
+        *names, pre.astype(np.uint16),
+        read.array(post_at, "<u1" if n_out <= 256 else "<u2", count).astype(np.uint16),
+        delay.astype(np.uint8), read.array(weights_at, "<i1", count), shift,
+    )  # fmt: skip
 
 
 def _unpack_readout(kind: int, mode: int, population: str) -> Readout:
-    if kind == READOUT_SPIKE_COUNT:
+    if kind == SPIKE_COUNT:
         return SpikeCount(population)
-    if kind == READOUT_POTENTIAL:
+    if kind == POTENTIAL:
         return Potential(population, PotentialMode(mode))
+    if kind == FIRST_SPIKE:
+        return FirstSpike(population)
     raise ValueError(f"the read-out is of unknown kind {kind}")

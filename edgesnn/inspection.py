@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from edgesnn.blob import Model, arena_bytes
-from edgesnn.graph import AnalogInput, CubaLIF, Graph, Potential, largest_current
+from edgesnn.graph import (
+    LIF,
+    AnalogInput,
+    Conv,
+    DelayedSynapses,
+    DelayLine,
+    Dense,
+    Graph,
+    Integrator,
+    LinearState,
+    Population,
+    Port,
+    Potential,
+    Readout,
+    SoftmaxSum,
+    SpikeCount,
+    SumPool,
+    largest_current,
+    saturates,
+)
+from edgesnn.reference import synapses
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -20,7 +42,7 @@ def describe(model: Model) -> dict[str, Any]:
     projections = [_projection(graph, k) for k in range(len(graph.projections))]
     return {
         "flash_bytes": len(model.image),
-        "weight_bytes": sum(p["weights"] for p in projections),
+        "weight_bytes": sum(p["weight_bytes"] for p in projections),
         "ram_bytes": arena_bytes(graph),
         "step_us": graph.step_us,
         "classes": list(model.classes),
@@ -35,24 +57,11 @@ def describe(model: Model) -> dict[str, Any]:
             ),
             "units": list(graph.input.units) if isinstance(graph.input, AnalogInput) else [],
         },
-        "populations": [
-            {
-                "name": p.name,
-                "operation": "CubaLIF" if isinstance(p, CubaLIF) else "LIF",
-                "size": p.size,
-                "reset": p.reset.name.lower(),
-                "largest_current": largest_current(graph, p),
-            }
-            for p in graph.populations
-        ],
+        "populations": [_population(graph, p) for p in graph.populations],
         "projections": projections,
         "readout": {
             "population": graph.readout.population,
-            "operation": (
-                f"potential, {graph.readout.mode.name.lower()}"
-                if isinstance(graph.readout, Potential)
-                else "spike count"
-            ),
+            "operation": _readout(graph.readout),
         },
         "worst_step": {
             "synops": sum(p["worst_synops"] for p in projections),
@@ -64,24 +73,71 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
+def _readout(readout: Readout) -> str:
+    if isinstance(readout, Potential):
+        return f"potential, {readout.mode.name.lower()}"
+    if isinstance(readout, SpikeCount):
+        return "spike count"
+    return "sum of softmax" if isinstance(readout, SoftmaxSum) else "first spike"
+
+
+def _population(graph: Graph, part: Population) -> dict[str, Any]:
+    what: dict[str, Any] = {"name": part.name, "operation": _neurons(part), "size": part.size}
+    if isinstance(part, LIF):
+        what["reset"] = part.reset.name.lower()
+    if isinstance(part, DelayLine):
+        what["longest_delay"] = int(part.delays.max())
+    what["largest_current"] = largest_current(graph, part)
+    what["saturates"] = saturates(graph, part)
+    return what
+
+
+def _neurons(part: Population) -> str:
+    if not isinstance(part, LIF):
+        return {Integrator: "integrator", LinearState: "linear state"}.get(type(part), "delay line")
+    if part.inhibitory_decay is not None:
+        name = "Alpha"
+    else:
+        name = "LIF" if part.synaptic_decay is None else "CuBa-LIF"
+    adapts = "" if part.adaptation is None else ", adaptive threshold"
+    return name + adapts + (", multi-spike" if part.max_spikes > 1 else "")
+
+
 def _projection(graph: Graph, number: int) -> dict[str, Any]:
     part = graph.projections[number]
-    n_out, n_in = part.weights.shape
-    analog = part.source == graph.input.name and isinstance(graph.input, AnalogInput)
-    worst = n_out * n_in * part.blocks
-    source, target = graph.index(part.source), graph.index(part.target)
-    return {
+    source, target = graph.part(part.source), graph.part(part.target)
+    what: dict[str, Any] = {
         "source": part.source,
         "target": part.target,
-        "operation": "dense int8",
-        "shape": [n_out, n_in],
-        "blocks": part.blocks,
         "shift": part.shift,
-        "recurrent": source >= target,
-        "weights": n_out * n_in,
-        "worst_synops": 0 if analog else worst,
-        "worst_macs": worst if analog else 0,
+        "recurrent": graph.index(part.source) >= graph.index(part.target),
     }
+    if isinstance(part, Dense):
+        n_out, n_in = part.weights.shape
+        what |= {"operation": f"dense int{part.bits}", "shape": [n_out, n_in]}
+        what |= {"blocks": part.blocks, "weights": n_out * n_in}
+        worst = n_out * n_in * part.blocks
+        if part.port is Port.THRESHOLD:
+            what["operation"] += " to the threshold"
+    elif isinstance(part, DelayedSynapses):
+        worst = what["weights"] = len(part.weight)
+        what |= {"operation": f"synapses with delays to {part.longest} steps"}
+        what["shape"] = [target.size, source.size]
+    else:
+        weights = part.weights.size if isinstance(part, Conv) else 0
+        ky, kx = part.window.kernel
+        kind = "sum pool" if isinstance(part, SumPool) else "convolution"
+        what |= {"operation": f"{kind} {ky}x{kx}", "weights": weights}
+        what["shape"] = [*part.window.output_shape, *part.window.input_shape]
+        everything = np.ones((1, source.size), np.int64)
+        worst = int(synapses(part, everything)[0])
+    if isinstance(part, Dense):
+        what["weight_bytes"] = n_out * n_in * part.bits // 8
+    else:
+        what["weight_bytes"] = what["weights"]
+    what["worst_synops"] = 0 if source.emits_values else worst
+    what["worst_macs"] = worst if source.emits_values else 0
+    return what
 
 
 def table(description: dict[str, Any]) -> str:
@@ -98,20 +154,25 @@ def table(description: dict[str, Any]) -> str:
         + (f", a frame every {description['step_us']} µs" if description["step_us"] else ""),
     ]
     for population in description["populations"]:
-        lines.append(
-            f"{population['name']}: {population['size']} {population['operation']}, reset "
-            f"{population['reset']}, current below {population['largest_current']:,}"
-        )
-        for p in description["projections"]:
-            if p["target"] == population["name"]:
-                shape = f"{p['shape'][1]} to {p['shape'][0]}"
-                blocks = f" in {p['blocks']} blocks" if p["blocks"] > 1 else ""
-                step = ", of the step before" if p["recurrent"] else ""
-                lines.append(
-                    f"    from {p['source']}: {p['operation']}, {shape}{blocks}, "
-                    f"shift {p['shift']}{step}"
-                )
+        reset = f", reset {population['reset']}" if "reset" in population else ""
+        lines.append(f"{population['name']}: {population['size']} {population['operation']}{reset}")
+        lines += [
+            f"    from {p['source']}: {_arrow(p)}"
+            for p in description["projections"]
+            if p["target"] == population["name"]
+        ]
     readout = description["readout"]
     lines.append(f"answer: {readout['operation']} of {readout['population']}")
     lines.append("classes: " + ", ".join(description["classes"]))
     return "\n".join(lines)
+
+
+def _arrow(projection: dict[str, Any]) -> str:
+    shape = projection["shape"]
+    if len(shape) == 2:
+        joins = f"{shape[1]} to {shape[0]}"
+    else:
+        joins = "x".join(map(str, shape[3:])) + " to " + "x".join(map(str, shape[:3]))
+    blocks = f" in {projection['blocks']} blocks" if projection.get("blocks", 1) > 1 else ""
+    step = ", of the step before" if projection["recurrent"] else ""
+    return f"{projection['operation']}, {joins}{blocks}, shift {projection['shift']}{step}"

@@ -30,7 +30,6 @@ from edgesnn.graph import (
     NEVER,
     THRESHOLD_BOUND,
     AnalogInput,
-    CubaLIF,
     Dense,
     Graph,
     Input,
@@ -98,7 +97,7 @@ def quantize(
         recorded = network.run(calibration, keep=keep, progress=progress)
     layers: list[LayerReport] = []
     projections: list[Dense] = []
-    populations: list[LIF | CubaLIF] = []
+    populations: list[LIF] = []
     for population in network.populations:
         synapses = [
             _synapses(network, part, p, calibration, recorded)
@@ -312,7 +311,7 @@ def _dense(synapses: _Synapses, scale: Float64Array, shift: int) -> tuple[Dense,
     return dense, report
 
 
-def _neurons(population: Population, scale: Float64Array) -> tuple[LIF | CubaLIF, LayerReport]:
+def _neurons(population: Population, scale: Float64Array) -> tuple[LIF, LayerReport]:
     size = population.size
     real_threshold = np.broadcast_to(population.threshold, (size,)).astype(np.float64)
     silent = _out_of_reach(real_threshold, scale)
@@ -339,7 +338,7 @@ def _neurons(population: Population, scale: Float64Array) -> tuple[LIF | CubaLIF
         "rule exact; decay rounded to 15 bits, threshold and bias to the scale" if error else "",
         error,
     )
-    return (CubaLIF if population.alpha is not None else LIF)(**common), report
+    return LIF(**common), report
 
 
 def _q15(decay: FloatArray) -> UInt16Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,35 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.graph import (
+    ADAPTATION_BITS,
+    CURRENT_BITS,
     LIF,
     MEMBRANE_BITS,
+    SOFTMAX_SIZE,
     SYNAPSE_BITS,
-    AnalogInput,
-    CubaLIF,
+    Activation,
+    Adaptation,
+    Conv,
+    DecayRule,
+    DelayedSynapses,
+    DelayLine,
+    Dense,
+    Fire,
+    FirstSpike,
     Graph,
     Int16Array,
     Int32Array,
-    Population,
-    Potential,
+    Integrator,
+    LinearState,
+    Port,
     PotentialMode,
     Projection,
     Reset,
+    SoftmaxSum,
     SpikeCount,
+    SumPool,
     UInt16Array,
+    Window,
 )
 
 Int64Array = npt.NDArray[np.int64]
@@ -47,8 +61,9 @@ class Outputs:
         scores: (samples, classes) int32, the scores after the last step.
         step_labels: (samples, steps) int64, the label after each step.
         synops: (samples,) int64, synaptic additions: one a weight and spike that met.
-        macs: (samples,) int64, multiply-accumulates of non-zero analog input values.
-        spikes: (samples,) int64, spikes emitted by all populations (the input not counted).
+        macs: (samples,) int64, multiply-accumulates: one a weight and value other than 0 that met,
+            and one a coefficient of a `LinearState` and step.
+        spikes: (samples,) int64, outputs other than 0 of all populations (the input not counted).
         digests: (samples, steps) uint32, see `digest`.
     """
 
@@ -71,30 +86,107 @@ def sat(x: Int64Array, bits: int) -> Int64Array:
     return np.clip(x, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
 
-def synaptic_sum(projection: Projection, source: npt.NDArray[Any]) -> Int64Array:
-    """What a projection adds to the current of its target, from the source (samples, n)."""
+def rounded(x: Int64Array, shift: int | npt.NDArray[Any]) -> Int64Array:
+    """`x >> shift`, rounding half up."""
+    places = np.asarray(shift, np.int64)
+    result: Int64Array = (x + ((np.int64(1) << places) >> 1)) >> places
+    return result
+
+
+def decayed(x: Int64Array, b: UInt16Array, rule: DecayRule) -> Int64Array:
+    """A state after one step of decay, as `edgesnn.graph.DecayRule` says."""
+    if rule is DecayRule.Q15:
+        return leak(x, b)
+    if rule is DecayRule.TOWARD_ZERO:
+        return np.asarray(np.sign(x) * ((np.abs(x) * b.astype(np.int64)) >> 12), np.int64)
+    return x - (x >> b.astype(np.int64))
+
+
+# ---- projections: the exact sum S of each, from what the source emitted, (samples, size) ----
+
+
+def dense_sum(projection: Dense, source: Int64Array) -> Int64Array:
+    """S of a `Dense`."""
     samples, blocks = len(source), projection.blocks
-    # float64 holds every integer below 2**53, and no sum here reaches 2**29: BLAS is exact
+    # float64 holds every integer below 2**53, and no sum here reaches 2**39: BLAS is exact
     blocked = source.reshape(samples, blocks, -1).astype(np.float64)
     summed: Int64Array = (blocked @ projection.weights.T.astype(np.float64)).astype(np.int64)
-    return summed.reshape(samples, -1) << projection.shift
+    return summed.reshape(samples, -1)
 
 
-def integrate(population: Population, v: Int64Array, x: Int64Array) -> Int64Array:
-    """The membrane after the current x entered, as `edgesnn.graph.Reset` says."""
-    r = (v > population.threshold).astype(np.int64)
-    leaked = leak(v, population.decay)
-    if population.reset is Reset.NONE:
-        return sat(leaked + x, MEMBRANE_BITS)
-    if population.reset is Reset.SUBTRACT:
-        return sat(leaked + x - r * population.threshold, MEMBRANE_BITS)
-    if population.reset is Reset.ZERO:
-        return sat((1 - r) * leaked + x, MEMBRANE_BITS)
-    return (1 - r) * sat(leaked + x, MEMBRANE_BITS)
+def _windows(
+    window: Window, source: Int64Array
+) -> Iterator[tuple[int, int, Int64Array, npt.NDArray[np.bool_]]]:
+    """For each place of the kernel: ky, kx, what every output sees there, and whether inside.
+
+    What it sees is (samples, out height, out width, C_in), 0 outside the map.
+    """
+    height, width, channels = window.input_shape
+    image = source.reshape(-1, height, width, channels)
+    out_y, out_x = np.indices(window.output_shape[:2])
+    for ky in range(window.kernel[0]):
+        for kx in range(window.kernel[1]):
+            y = out_y * window.stride[0] + ky - window.padding[0]
+            x = out_x * window.stride[1] + kx - window.padding[1]
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            seen = image[:, np.where(inside, y, 0), np.where(inside, x, 0)]
+            yield ky, kx, seen * inside[..., np.newaxis], inside
+
+
+def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
+    """S of a `Conv`."""
+    groups, window = projection.groups, projection.window
+    summed = np.zeros((len(source), *window.output_shape), np.int64)
+    c_in, c_out = window.input_shape[2] // groups, window.output_shape[2] // groups
+    for ky, kx, seen, _ in _windows(window, source):
+        for g in range(groups):
+            outputs = slice(g * c_out, (g + 1) * c_out)
+            weights = projection.weights[ky, kx, :, outputs].astype(np.int64)
+            summed[..., outputs] += seen[..., g * c_in : (g + 1) * c_in] @ weights
+    return summed.reshape(len(source), -1)
+
+
+def pool_sum(projection: SumPool, source: Int64Array) -> Int64Array:
+    """S of a `SumPool`."""
+    summed = np.zeros((len(source), *projection.window.output_shape), np.int64)
+    for _, _, seen, _ in _windows(projection.window, source):
+        summed += seen
+    return summed.reshape(len(source), -1)
+
+
+def delayed_sum(
+    projection: DelayedSynapses, history: Sequence[Int64Array], n_out: int
+) -> tuple[Int64Array, Int64Array]:
+    """S of `DelayedSynapses`, and how many met something; history[d] is the output d steps ago."""
+    arrived = np.stack(history)[projection.delay, :, projection.pre]  # (synapses, samples)
+    summed = np.zeros((n_out, len(history[0])), np.int64)
+    np.add.at(summed, projection.post, projection.weight[:, np.newaxis] * arrived)
+    return summed.T, np.count_nonzero(arrived, axis=0)
+
+
+def synapses(projection: Projection, source: Int64Array) -> Int64Array:
+    """How many synapses of a projection meet something that is not 0, (samples,)."""
+    active = (source != 0).astype(np.int64)
+    if isinstance(projection, Dense):
+        return np.asarray(active.sum(axis=1) * projection.weights.shape[0], np.int64)
+    assert isinstance(projection, (Conv, SumPool))
+    each = projection.weights.shape[3] // projection.groups if isinstance(projection, Conv) else 1
+    seen = sum(part.sum(axis=(1, 2, 3)) for _, _, part, _ in _windows(projection.window, active))
+    return np.asarray(seen * each, np.int64)
 
 
 class State:
-    """All that a graph remembers from one step to the next, for `samples` samples."""
+    """All that a graph remembers from one step to the next, for `samples` samples.
+
+    Attributes:
+        membrane: population -> v of a `LIF` or `Integrator`, m of a `LinearState`, (samples, size).
+        synapse, inhibition: `LIF` -> synaptic currents i and h.
+        adaptation, refractory, threshold: `LIF` -> a and q of `Adaptation`, and T of the last step.
+        emitted: part -> its most recent output.
+        history: part -> its outputs, the most recent first, as far back as a delay reaches.
+        scores: (samples, classes).
+        synops, macs: (samples,) work since the start.
+    """
 
     def __init__(self, graph: Graph, samples: int) -> None:
         def zeros(size: int) -> Int64Array:
@@ -102,9 +194,24 @@ class State:
 
         self.graph = graph
         self.steps = 0
-        self.membrane = {p.name: zeros(p.size) for p in graph.populations}
-        self.synapse = {p.name: zeros(p.size) for p in graph.populations if isinstance(p, CubaLIF)}
-        self.emitted = {p.name: zeros(p.size) for p in (graph.input, *graph.populations)}
+        parts = (graph.input, *graph.populations)
+        self.membrane = {
+            p.name: zeros(p.size) for p in graph.populations if not isinstance(p, DelayLine)
+        }
+        neurons = [p for p in graph.populations if isinstance(p, LIF)]
+        self.synapse = {p.name: zeros(p.size) for p in neurons if p.synaptic_decay is not None}
+        self.inhibition = {p.name: zeros(p.size) for p in neurons if p.inhibitory_decay is not None}
+        self.adaptation = {p.name: zeros(p.size) for p in neurons if p.adaptation is not None}
+        self.refractory = {name: zeros(graph.size(name)) for name in self.adaptation}
+        self.threshold = {name: zeros(graph.size(name)) for name in self.adaptation}
+        self.emitted = {p.name: zeros(p.size) for p in parts}
+        depth = {p.name: graph.history(p.name) for p in parts}
+        for p in graph.populations:
+            if isinstance(p, DelayLine):
+                depth[p.source] = max(depth[p.source], int(p.delays.max()) + 1)
+        self.history = {
+            p.name: [zeros(p.size) for _ in range(depth[p.name])] for p in parts if depth[p.name]
+        }
         self.scores = zeros(graph.size(graph.readout.population))
         self.synops = np.zeros(samples, np.int64)
         self.macs = np.zeros(samples, np.int64)
@@ -112,65 +219,211 @@ class State:
     def step(self, frame: npt.NDArray[Any]) -> None:
         """Advance by one step; `frame` is (samples, input size)."""
         graph = self.graph
-        self.emitted[graph.input.name] = frame.astype(np.int64)
+        self._emit(graph.input.name, frame.astype(np.int64))
         for population in graph.populations:
             name = population.name
-            current = np.zeros_like(self.membrane[name]) + population.bias
+            if isinstance(population, DelayLine):
+                past = np.stack(self.history[population.source])
+                self._emit(name, past[population.delays, :, np.arange(population.size)].T)
+                continue
+            current = np.zeros_like(self.membrane[name])
+            if not isinstance(population, LinearState):
+                current += population.bias
+            raised = np.zeros_like(current)
             for projection in graph.into(name):
-                source = self.emitted[projection.source]
-                current += synaptic_sum(projection, source)
-                self._count(projection, source)
+                summed = self._sum(projection) << projection.shift
+                if projection.port is Port.CURRENT:
+                    current = sat(current + summed, CURRENT_BITS)
+                else:
+                    raised += summed
             if isinstance(population, LIF):
-                x = current
+                self._emit(name, self._fire(population, current, raised))
+            elif isinstance(population, Integrator):
+                v = leak(self.membrane[name], population.decay) + current
+                v = self.membrane[name] = sat(v, MEMBRANE_BITS)
+                self._emit(name, activated(population, v))
             else:
-                decayed = leak(self.synapse[name], population.synaptic_decay)
-                x = self.synapse[name] = sat(decayed + current, SYNAPSE_BITS)
-            v = integrate(population, self.membrane[name], x)
-            self.membrane[name] = v
-            self.emitted[name] = (v > population.threshold).astype(np.int64)
+                m = self.membrane[name] = self._transition(population, current)
+                shift = np.tile(population.shift, population.blocks)
+                self._emit(name, sat(rounded(m, shift), population.bits))
         self._read_out()
         self.steps += 1
 
-    def _count(self, projection: Projection, source: Int64Array) -> None:
-        work = np.count_nonzero(source, axis=1) * projection.weights.shape[0]
-        analog = isinstance(self.graph.input, AnalogInput)
-        if analog and projection.source == self.graph.input.name:
-            self.macs += work
+    def _emit(self, name: str, output: Int64Array) -> None:
+        self.emitted[name] = output
+        if name in self.history:
+            self.history[name] = [output, *self.history[name][:-1]]
+
+    def _sum(self, projection: Projection) -> Int64Array:
+        """S of a projection; what it costs is counted."""
+        source = self.emitted[projection.source]
+        if isinstance(projection, DelayedSynapses):
+            history = self.history[projection.source]
+            summed, met = delayed_sum(projection, history, self.graph.size(projection.target))
         else:
-            self.synops += work
+            met = synapses(projection, source)
+            if isinstance(projection, Dense):
+                summed = dense_sum(projection, source)
+            elif isinstance(projection, Conv):
+                summed = conv_sum(projection, source)
+            else:
+                summed = pool_sum(projection, source)
+        if self.graph.part(projection.source).emits_values:
+            self.macs += met
+        else:
+            self.synops += met
+        return summed
+
+    def _transition(self, population: LinearState, current: Int64Array) -> Int64Array:
+        """The states m of the next step; no sum reaches 2**15 * 2**30 * 2**16 = 2**61."""
+        m = self.membrane[population.name]
+        self.macs += population.blocks * population.order**2
+        blocked = m.reshape(len(m), population.blocks, population.order)
+        summed = np.einsum("ij,skj->ski", population.matrix.astype(np.int64), blocked)
+        moved = rounded(summed, population.matrix_shift).reshape(len(m), -1)
+        return sat(moved + current, MEMBRANE_BITS)
+
+    def _fire(self, p: LIF, current: Int64Array, raised: Int64Array) -> Int64Array:
+        """Update spiking neurons by one step; the spikes of each."""
+        name, reset = p.name, p.reset
+        v, emitted = self.membrane[name], self.emitted[name]
+        r = (emitted != 0).astype(np.int64)
+        threshold = p.threshold.astype(np.int64) + np.zeros_like(v)
+        subtracted = threshold
+        if p.adaptation is not None:
+            threshold, subtracted = self._adapt(p, p.adaptation, raised)
+        x = current
+        if p.synaptic_decay is not None:
+            i = self.synapse[name]
+            self.synapse[name] = sat(decayed(i, p.synaptic_decay, p.rule) + x, SYNAPSE_BITS)
+            x = i if p.lagged else self.synapse[name]
+        if p.inhibitory_decay is not None:
+            w = self._alpha(p, current, r, subtracted)
+        else:
+            u = decayed(v, p.decay, p.rule)
+            if reset is Reset.SUBTRACT:
+                w = sat(u + x - r * subtracted, MEMBRANE_BITS)
+            elif reset is Reset.ZERO:
+                w = sat((1 - r) * u + x, MEMBRANE_BITS)
+            elif reset is Reset.ZERO_DISCARD:
+                w = (1 - r) * sat(u + x, MEMBRANE_BITS)
+            elif reset is Reset.SUBTRACT_RESIDUE:
+                q = self._passes(p, v, threshold)
+                w = sat(u + x - q * threshold, MEMBRANE_BITS)
+            else:
+                w = sat(u + x, MEMBRANE_BITS)
+        tested = w
+        if p.adaptation is not None and p.adaptation.refractory is not None:
+            tested = w - self.refractory[name]
+        s = self._passes(p, tested, threshold)
+        if p.max_spikes > 1:
+            s *= np.minimum(w // threshold, p.max_spikes)
+        v = w
+        if reset is Reset.SUBTRACT_AT_ONCE:
+            v = sat(w - s * threshold, MEMBRANE_BITS)
+        elif reset is Reset.ZERO_AT_ONCE:
+            v = np.where(s > 0, 0 if p.reset_to is None else p.reset_to, w)
+        elif reset is Reset.SUBTRACT_RESIDUE:
+            v = sat(w - (s - q) * threshold, MEMBRANE_BITS)
+        if p.floor is not None:
+            v = np.maximum(v, p.floor)
+        self.membrane[name] = v.astype(np.int64)
+        if p.adaptation is not None and p.adaptation.refractory is not None:
+            self.refractory[name] = sat(self.refractory[name] + 2 * threshold * s, SYNAPSE_BITS)
+            raised_by = p.adaptation.step * s
+            self.adaptation[name] = sat(self.adaptation[name] + raised_by, ADAPTATION_BITS)
+        return s
+
+    @staticmethod
+    def _passes(p: LIF, w: Int64Array, threshold: Int64Array) -> Int64Array:
+        return ((w > threshold) if p.fire is Fire.ABOVE else (w >= threshold)).astype(np.int64)
+
+    def _adapt(
+        self, p: LIF, adaptation: Adaptation, raised: Int64Array
+    ) -> tuple[Int64Array, Int64Array]:
+        """The threshold T of this step, and the one that a delayed reset subtracts."""
+        a = decayed(self.adaptation[p.name], adaptation.decay, p.rule)
+        if adaptation.refractory is None:
+            a = sat(a + adaptation.step * (self.emitted[p.name] != 0), ADAPTATION_BITS)
+        else:
+            q = decayed(self.refractory[p.name], adaptation.refractory, p.rule)
+            self.refractory[p.name] = q
+        self.adaptation[p.name] = a
+        before = self.threshold[p.name]
+        threshold = self.threshold[p.name] = sat(p.threshold + a + raised, CURRENT_BITS)
+        return threshold, before if adaptation.old else threshold
+
+    def _alpha(
+        self, p: LIF, current: Int64Array, r: Int64Array, subtracted: Int64Array
+    ) -> Int64Array:
+        """The membrane of Alpha neurons: the sum of a rising and a falling current."""
+        assert p.inhibitory_decay is not None
+        i, h = self.synapse[p.name], self.inhibition[p.name]
+        h = sat(decayed(h, p.inhibitory_decay, p.rule) - current, SYNAPSE_BITS)
+        keep = 1 - r if p.reset is Reset.ZERO_DISCARD else np.ones_like(r)
+        self.synapse[p.name], self.inhibition[p.name] = keep * i, keep * h
+        w = keep * (i + h)
+        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, MEMBRANE_BITS)
 
     def _read_out(self) -> None:
         readout = self.graph.readout
+        name = readout.population
         if isinstance(readout, SpikeCount):
-            self.scores = sat(self.scores + self.emitted[readout.population], 32)
-            return
-        assert isinstance(readout, Potential)
-        v = self.membrane[readout.population]
-        if readout.mode is PotentialMode.SUM:
-            self.scores = sat(self.scores + v, 32)
+            self.scores = sat(self.scores + self.emitted[name], 32)
+        elif isinstance(readout, FirstSpike):
+            first = (self.scores == 0) & (self.emitted[name] != 0)
+            self.scores = np.where(first, max((1 << 31) - (self.steps + 1), 1), self.scores)
+        elif isinstance(readout, SoftmaxSum):
+            v = self.membrane[name]
+            below = (v.max(axis=1, keepdims=True) - v) >> readout.shift
+            e = readout.table.astype(np.int64)[np.minimum(below, SOFTMAX_SIZE - 1)]
+            self.scores = sat(self.scores + (e << 15) // e.sum(axis=1, keepdims=True), 32)
+        elif readout.mode is PotentialMode.SUM:
+            self.scores = sat(self.scores + self.membrane[name], 32)
         elif readout.mode is PotentialMode.MAX and self.steps > 0:
-            self.scores = np.maximum(self.scores, v)
+            self.scores = np.maximum(self.scores, self.membrane[name])
         else:
-            self.scores = v.copy()
+            self.scores = self.membrane[name].copy()
 
-    def events(self, sample: int) -> list[Int64Array]:
-        """Indices of the neurons that spiked in the last step, population by population."""
-        return [np.flatnonzero(self.emitted[p.name][sample]) for p in self.graph.populations]
+    def output(self, sample: int) -> list[npt.NDArray[Any]]:
+        """What the populations put out in the last step, one array each, as `digest` takes it."""
+        return [
+            self.emitted[p.name][sample].astype(np.int16)
+            if p.emits_values
+            else np.flatnonzero(self.emitted[p.name][sample]).astype(np.uint16)
+            for p in self.graph.populations
+        ]
 
     def digest(self, sample: int, crc: int = 0) -> int:
         """The `digest` of one sample's last step."""
-        return digest(self.events(sample), self.scores[sample], crc)
+        return digest(self.output(sample), self.scores[sample], crc)
 
 
-def digest(events: list[Int64Array], scores: npt.NDArray[Any], crc: int = 0) -> int:
+def activated(population: Integrator, v: Int64Array) -> Int64Array:
+    """What an `Integrator` emits for its states v, as `edgesnn.graph.Activation` says."""
+    y = sat(rounded(v, population.shift), population.bits)
+    if population.activation is Activation.RELU:
+        return np.maximum(y, 0)
+    if population.activation is Activation.TABLE:
+        assert population.table is not None
+        table = population.table.astype(np.int64)
+        a, f = (y + (1 << 15)) >> 8, (y + (1 << 15)) & 255
+        between = ((table[a + 1] - table[a]) * f + 128) >> 8
+        return np.asarray(table[a] + between, np.int64)
+    return y
+
+
+def digest(outputs: list[npt.NDArray[Any]], scores: npt.NDArray[Any], crc: int = 0) -> int:
     """CRC-32 (zlib's) of everything that one step put out, continued from `crc`.
 
-    Of the bytes, little-endian: for each population in order the number of its spikes (uint16)
-    and their indices, ascending (uint16 each); then the scores (int32 each).
+    Of the bytes, little-endian: for each population in order, if it emits spikes, their number
+    (uint16) and the indices of the neurons, ascending (uint16 each), if it emits values, all of
+    them (int16 each); then the scores (int32 each). `outputs` holds uint16 indices or int16 values.
     """
-    for spikes in events:
-        packed = struct.pack("<H", len(spikes)) + spikes.astype("<u2").tobytes()
-        crc = zlib.crc32(packed, crc)
+    for output in outputs:
+        if output.dtype == np.uint16:
+            crc = zlib.crc32(struct.pack("<H", len(output)), crc)
+        crc = zlib.crc32(output.astype(output.dtype.newbyteorder("<")).tobytes(), crc)
     return zlib.crc32(scores.astype("<i4").tobytes(), crc)
 
 
@@ -197,7 +450,7 @@ def run(graph: Graph, frames: Int16Array, progress: Progress = lambda steps: Non
         digests[:, t] = [state.digest(k) for k in range(samples)]
         labels[:, t] = np.argmax(state.scores, axis=1)
         for population in graph.populations:
-            spikes += state.emitted[population.name].sum(axis=1)
+            spikes += np.count_nonzero(state.emitted[population.name], axis=1)
         progress(samples)
     last = labels[:, -1] if n_steps else np.zeros(samples, np.int64)
     return Outputs(

@@ -32,8 +32,9 @@ STATUS = {
     -7: "a record breaks a rule of the format",
     -8: "a value could leave the range that the format promises",
     -9: "it needs a larger arena",
-    -10: "the frame is not what the input takes",
+    -10: "the frame is not what the input takes, or a value is wider",
     -11: "its self-test gave other bits",
+    -12: "it needs an operation that this build leaves out",
 }
 
 
@@ -81,7 +82,7 @@ def run(
 
 
 def raster(image: bytes, frames: Int16Array) -> npt.NDArray[np.uint8]:
-    """Every spike of every population: (samples, steps, neurons) uint8, populations side by side.
+    """Where neurons emitted: (samples, steps, neurons) uint8, populations side by side.
 
     Raises: as `run`.
     """

@@ -94,7 +94,7 @@ def test_notes_of_another_form_are_refused(notes: str) -> None:
 def test_another_format_version_is_refused_by_number() -> None:
     image = bytearray(blob.pack_image(Graph(*_tiny())))
     image[4] = 99
-    with pytest.raises(FormatError, match="format version 99, this edgesnn reads 1"):
+    with pytest.raises(FormatError, match="format version 99, this edgesnn reads 2"):
         blob.unpack(bytes(image))
 
 

@@ -66,3 +66,11 @@ def test_a_change_of_half_a_percent_is_seen() -> None:
     assert count.changes({**was, "lif_per_neuron": 8.05}, was) != []
     assert count.changes({**was, "lif_per_neuron": 7.95}, was) != []
     assert count.changes({**was, "lif_per_neuron": 9.0, "compiler": "clang"}, was) == []
+
+
+@pytest.mark.parametrize("name", count.CORES)
+def test_the_baseline_is_within_every_target(name: str) -> None:
+    table = count.table({name: BASELINE[name]})
+    assert "misses" not in table
+    for key in count.CORES[name].target:
+        assert key in table

@@ -16,7 +16,7 @@ from checkpoints import write_torch
 
 from edgesnn import blob, reference, runtime
 from edgesnn.converters.l2mu import read_l2mu
-from edgesnn.graph import DECAY_ONE, LIF, CubaLIF, Dense, Graph, Reset, SpikeCount, SpikeInput
+from edgesnn.graph import DECAY_ONE, LIF, Dense, Graph, Reset, SpikeCount, SpikeInput
 from edgesnn.network import (
     InputKind,
     Network,
@@ -202,7 +202,7 @@ def integer_graph(trace: Trace) -> Graph:
         assert np.array_equal(values, np.rint(values))
         return values.astype(dtype)
 
-    populations: list[LIF | CubaLIF] = []
+    populations: list[LIF] = []
     for name in trace.populations:
         common = {
             "name": name,
@@ -216,7 +216,7 @@ def integer_graph(trace: Trace) -> Graph:
             populations.append(LIF(**common))
         else:
             decay = whole(alpha * DECAY_ONE, np.uint16)
-            populations.append(CubaLIF(synaptic_decay=decay, **common))
+            populations.append(LIF(synaptic_decay=decay, **common))
     return Graph(
         input=SpikeInput("input", trace.signal.shape[2]),
         populations=tuple(populations),

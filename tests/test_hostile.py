@@ -22,7 +22,6 @@ from edgesnn.graph import (
     NEVER,
     THRESHOLD_BOUND,
     AnalogInput,
-    CubaLIF,
     Dense,
     Graph,
     Potential,
@@ -71,7 +70,7 @@ def spikes_to_recurrent_synaptic() -> Graph:
         Graph(
             input=SpikeInput("input", 3),
             populations=(
-                CubaLIF(
+                LIF(
                     "out",
                     decay=ints(np.uint16, 30000),
                     synaptic_decay=ints(np.uint16, 20000, DECAY_ONE),
@@ -100,7 +99,7 @@ def shared_blocks_with_feedback() -> Graph:
                 bias=ints(np.int32, 0, 0, 0, 0, 0, 7),
                 reset=Reset.ZERO_DISCARD,
             ),
-            CubaLIF(
+            LIF(
                 "out",
                 decay=ints(np.uint16, 16384, 1),
                 synaptic_decay=ints(np.uint16, 100),
@@ -153,7 +152,7 @@ def everything_at_its_bound() -> Graph:
                 bias=ints(np.int32, bias, -bias),
                 reset=Reset.SUBTRACT,
             ),
-            CubaLIF(
+            LIF(
                 "out",
                 decay=ints(np.uint16, DECAY_ONE),
                 synaptic_decay=ints(np.uint16, DECAY_ONE),

@@ -80,6 +80,7 @@ def test_its_costs_are_the_counted_ones() -> None:
         counted = baseline[core]
         row = (
             rf"\| Cortex-{name} \| {counted['synop_int8']:.2f} \| [\d.]+ "
+            rf"\| {counted['synop_int4']:.2f} "
             rf"\| {counted['lif_per_neuron']:.1f} \| {counted['layer_step_10pct']:,} \|"
         )
         assert re.search(row, README), row

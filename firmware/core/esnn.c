@@ -6,27 +6,32 @@
 
 #include "esnn_internal.h"
 
-static int32_t *int32_at(uint8_t *arena, uint32_t offset) {
-    return (int32_t *)(void *)(arena + offset);
-}
-
-static uint16_t *uint16_at(uint8_t *arena, uint32_t offset) {
-    return (uint16_t *)(void *)(arena + offset);
-}
-
-/* the shared currents lie behind the slots, the scores at the end (see arena_bytes) */
-static int32_t *currents_of(const esnn_model *m) {
-    const uint32_t slots = esnn_header_of(m->image)->n_populations * (uint32_t)sizeof(esnn_slot);
-    return int32_at(m->arena, slots);
-}
-
 static uint16_t scores_count(const esnn_header *h) {
     return esnn_populations_of((const uint8_t *)h)[h->readout_population].size;
 }
 
 static int32_t *scores_of(const esnn_model *m) {
     const esnn_header *h = esnn_header_of(m->image);
-    return int32_at(m->arena, h->arena_bytes - 4u * scores_count(h));
+    return esnn_words(m->arena, h->arena_bytes - 4u * scores_count(h));
+}
+
+/* Whether the membranes of a plain LIF population provably stay below 2^30. Where |v| <= V, the
+ * next one is at most V decay + 1/2 + current + threshold: not above V for the V taken here. */
+static int stays_free(const esnn_header *h, uint16_t k) {
+    const uint8_t *image = (const uint8_t *)h;
+    const esnn_population *p = &esnn_populations_of(image)[k];
+    const esnn_neurons *n = &p->as.neurons;
+    uint64_t most = (uint64_t)esnn_largest_current(h, k, ESNN_PORT_CURRENT) + 1u;
+    if (n->reset == ESNN_RESET_SUBTRACT) {
+        const int32_t *above = esnn_i32(image, n->above);
+        uint32_t largest = 0;
+        for (size_t j = 0; j < p->size; j++) {
+            largest = (uint32_t)above[j] > largest ? (uint32_t)above[j] : largest;
+        }
+        most += largest + 1u;
+    }
+    const uint32_t lost = ESNN_DECAY_ONE - *esnn_u16(image, n->decay);
+    return most * ESNN_DECAY_ONE < (uint64_t)ESNN_NEVER * lost;
 }
 
 esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena,
@@ -45,23 +50,28 @@ esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena
     if (arena_size < info.arena_bytes) {
         return ESNN_ERR_ARENA;
     }
-    m->image = (const uint8_t *)image;
-    m->arena = (uint8_t *)arena;
+    const esnn_header *h = esnn_header_of(image);
+    int raises;
+    const uint32_t currents = info.n_populations * (uint32_t)sizeof(esnn_slot);
+    const uint32_t current_bytes = esnn_current_bytes(h, &raises);
+    *m = (esnn_model){.image = (const uint8_t *)image, .arena = (uint8_t *)arena};
+    m->currents = currents;
+    m->raised = raises ? currents + current_bytes : 0;
     const esnn_population *p = esnn_populations_of(m->image);
     esnn_slot *slots = esnn_slots_of(m->arena);
-    uint32_t widest = 0;
-    for (uint16_t k = 1; k < info.n_populations; k++) {
-        widest = p[k].size > widest ? p[k].size : widest;
-    }
-    uint32_t offset = info.n_populations * (uint32_t)sizeof(esnn_slot) + 4u * widest;
+    uint32_t offset = currents + (raises ? 2u : 1u) * current_bytes;
     for (uint16_t k = 0; k < info.n_populations; k++) {
-        slots[k].state = offset;
-        if (k > 0) {
-            offset += 4u * p[k].size * (p[k].kind == ESNN_CUBA_LIF ? 2u : 1u);
-        }
-        slots[k].events = offset;
+        slots[k] = (esnn_slot){.state = offset};
+        slots[k].output = slots[k].state + esnn_state_bytes(&p[k]);
+        slots[k].history = slots[k].output;
         if (p[k].kind != ESNN_ANALOG_INPUT) {
-            offset += esnn_align(2u * p[k].size);
+            slots[k].history += esnn_align(2u * p[k].size);
+        }
+        offset = slots[k].history + p[k].history * esnn_history_bytes(&p[k]);
+        if (k > 0 && esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
+            slots[k].flags = ESNN_SATURATES;
+        } else if (p[k].kind == ESNN_LIF && stays_free(h, k)) {
+            slots[k].flags = ESNN_FREE;
         }
     }
     esnn_reset(m);
@@ -74,128 +84,93 @@ void esnn_reset(esnn_model *m) {
     const uint32_t first = slots[0].state; /* what lies before is rewritten in every step */
     for (uint16_t k = 0; k < h->n_populations; k++) {
         slots[k].n_events = 0;
+        slots[k].head = slots[k].ring = 0;
+        slots[k].quiet = UINT16_MAX; /* nothing was emitted ever */
+        slots[k].flags &= (uint16_t)~ESNN_RESTING;
     }
     memset(m->arena + first, 0, h->arena_bytes - first);
     m->step = 0;
 }
 
-/* add what one projection carries to the currents of its target; returns the rows added */
-static size_t project(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                      const int16_t *values) {
-    const int8_t *weights = (const int8_t *)(m->image + q->weights);
-    size_t used = 0;
-    if (values != NULL) {
-        for (uint16_t b = 0; b < q->blocks; b++, values += q->n_in, current += q->n_out) {
-            used += esnn_dense_values(current, weights, q->n_in, q->n_out, q->shift, values);
-        }
-        return used;
-    }
-    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-    const uint16_t *events = uint16_at(m->arena, source->events);
-    const size_t n_events = source->n_events;
-    if (q->blocks == 1) {
-        if (n_events > 0) {
-            esnn_dense_events(current, weights, q->n_in, q->n_out, q->shift, events, n_events, 0);
-        }
-        return n_events;
-    }
-    for (uint32_t first = 0; used < n_events; first += q->n_in, current += q->n_out) {
-        size_t n = 0;
-        while (used + n < n_events && events[used + n] < first + q->n_in) {
-            n++;
-        }
-        if (n > 0) {
-            esnn_dense_events(current, weights, q->n_in, q->n_out, q->shift, events + used, n,
-                              first);
-            used += n;
-        }
-    }
-    return n_events;
+/* whether the source of a projection has emitted nothing for as long as the projection looks back
+ */
+static int silent(const esnn_slot *slots, const esnn_projection *q) {
+    return slots[q->source].quiet > (q->kind == ESNN_DELAYED ? q->as.delayed.longest : 0u);
 }
 
-static void sum_currents(const esnn_model *m, const esnn_population *p, const int16_t *frame,
-                         esnn_result *out) {
-    int32_t *current = currents_of(m);
+/* whether a step cannot raise a membrane of the population: then it needs no currents */
+static int idle(const esnn_model *m, const esnn_population *p, const esnn_slot *slot) {
     const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    if (p->bias != 0) {
-        memcpy(current, m->image + p->bias, 4u * (size_t)p->size);
+    int quiet = p->kind == ESNN_LIF && p->as.neurons.bias == 0 && slot->n_events == 0;
+    for (uint16_t j = 0; quiet && j < p->n_projections; j++) {
+        quiet = silent(esnn_slots_of(m->arena), &q[j]);
+    }
+    return quiet;
+}
+
+/* the input of one population */
+static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
+                                  const int16_t *frame, esnn_result *out) {
+    const esnn_population *populations = esnn_populations_of(m->image);
+    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
+    const esnn_slot *slots = esnn_slots_of(m->arena);
+    const uint32_t bias = esnn_bias_of(p);
+    esnn_currents in = {esnn_words(m->arena, m->currents), NULL};
+    if (bias != 0) {
+        memcpy(in.current, m->image + bias, 4u * (size_t)p->size);
     } else {
-        esnn_clear(current, p->size);
+        esnn_clear(in.current, p->size);
+    }
+    if (m->raised != 0) {
+        in.raised = esnn_words(m->arena, m->raised);
+        esnn_clear(in.raised, p->size);
     }
     for (uint16_t j = 0; j < p->n_projections; j++, q++) {
-        const int analog = q->source == 0 && frame != NULL;
-        const size_t used = project(m, q, current, analog ? frame : NULL);
-        *(analog ? &out->macs : &out->synops) += (uint32_t)(used * q->n_out);
+        if (silent(slots, q)) {
+            continue;
+        }
+        const int16_t *values = NULL;
+        if (populations[q->source].bits != 0) {
+            const uint16_t *output = esnn_halves(m->arena, slots[q->source].output);
+            values = q->source == 0 ? frame : (const int16_t *)output;
+        }
+        const uint32_t met = esnn_projection_operations[q->kind]->project(
+            m, q, q->port == ESNN_PORT_THRESHOLD ? in.raised : in.current, values);
+        *(values != NULL ? &out->macs : &out->synops) += met;
     }
+    if (p->kind == ESNN_LINEAR_STATE) {
+        out->macs += (uint32_t)p->size * p->as.linear.order;
+    }
+    return in;
 }
 
-/* the resets of a LIF population, made before its update: the neurons that spiked in the step
- * before are in its event list, so that the update itself needs no branch for them */
-static void reset_fired(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
-                        const int32_t *threshold, int32_t *v, int32_t *current) {
+/* keep what a population, or the input, put out, for projections with delays */
+static void remember(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                     const uint16_t *output) {
+    slot->head = (uint16_t)(slot->head + 1u < p->history ? slot->head + 1u : 0u);
+    const uint32_t bytes = esnn_history_bytes(p);
+    uint8_t *row = m->arena + slot->history + slot->head * bytes;
+    if (p->bits != 0) {
+        memcpy(row, output, 2u * (size_t)p->size);
+        return;
+    }
+    uint32_t *bits = (uint32_t *)(void *)row;
+    memset(row, 0, bytes);
     for (uint32_t e = 0; e < slot->n_events; e++) {
-        const uint16_t k = events[e];
-        if (p->reset == ESNN_RESET_SUBTRACT) {
-            current[k] -= threshold[k];
-        } else if (p->reset != ESNN_RESET_NONE) {
-            v[k] = 0;
-            current[k] = p->reset == ESNN_RESET_ZERO ? current[k] : 0;
-        }
+        bits[output[e] / 32u] |= (uint32_t)1 << (output[e] % 32u);
     }
 }
 
-static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot) {
-    const uint8_t *image = m->image;
-    const int cuba = p->kind == ESNN_CUBA_LIF;
-    const uint16_t *decay = (const uint16_t *)(const void *)(image + p->decay);
-    const int32_t *threshold = (const int32_t *)(const void *)(image + p->threshold);
-    int32_t *current = currents_of(m);
-    int32_t *v = int32_at(m->arena, slot->state);
-    uint16_t *events = uint16_at(m->arena, slot->events);
-    if (!cuba && (p->flags & ESNN_DECAY_PER_NEURON) == 0 && *decay < ESNN_DECAY_ONE) {
-        reset_fired(p, slot, events, threshold, v, current);
-        slot->n_events = (uint32_t)esnn_lif(v, current, threshold, *decay, p->size, events);
-        return;
+/* after a population, or the input, has emitted */
+static void emitted(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                    const uint16_t *output) {
+    if (slot->n_events > 0) {
+        slot->quiet = 0;
+    } else if (slot->quiet < UINT16_MAX) {
+        slot->quiet++;
     }
-    const esnn_neurons neurons = {
-        .size = p->size,
-        .decay = decay,
-        .decay_stride = (p->flags & ESNN_DECAY_PER_NEURON) != 0,
-        .synaptic_decay = (const uint16_t *)(const void *)(image + p->synaptic_decay),
-        .synaptic_stride = (p->flags & ESNN_SYNAPTIC_DECAY_PER_NEURON) != 0,
-        .threshold = threshold,
-        .membrane = v,
-        .synapse = cuba ? v + p->size : NULL,
-        .reset = p->reset,
-    };
-    slot->n_events = (uint32_t)esnn_update(&neurons, current, events);
-}
-
-static int32_t add_saturating(int32_t a, int32_t b) {
-    if (b > 0 ? a > INT32_MAX - b : a < INT32_MIN - b) {
-        return b > 0 ? INT32_MAX : INT32_MIN;
-    }
-    return a + b;
-}
-
-static void read_out(const esnn_model *m) {
-    const esnn_header *h = esnn_header_of(m->image);
-    const esnn_slot *slot = &esnn_slots_of(m->arena)[h->readout_population];
-    int32_t *scores = scores_of(m);
-    if (h->readout == ESNN_SPIKE_COUNT) {
-        const uint16_t *events = uint16_at(m->arena, slot->events);
-        for (uint32_t e = 0; e < slot->n_events; e++) {
-            scores[events[e]] = add_saturating(scores[events[e]], 1);
-        }
-        return;
-    }
-    const int32_t *v = int32_at(m->arena, slot->state);
-    for (uint16_t k = 0; k < scores_count(h); k++) {
-        if (h->readout_mode == ESNN_POTENTIAL_SUM) {
-            scores[k] = add_saturating(scores[k], v[k]);
-        } else if (h->readout_mode == ESNN_POTENTIAL_LAST || m->step == 0 || v[k] > scores[k]) {
-            scores[k] = v[k];
-        }
+    if (p->history > 0) {
+        remember(m, p, slot, output);
     }
 }
 
@@ -205,12 +180,19 @@ static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_population *p = esnn_populations_of(m->image);
     esnn_slot *slots = esnn_slots_of(m->arena);
     *out = (esnn_result){.scores = scores_of(m), .n_scores = scores_count(h)};
+    emitted(m, p, slots,
+            frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slots->output));
     for (uint16_t k = 1; k < h->n_populations; k++) {
-        sum_currents(m, &p[k], frame, out);
-        update(m, &p[k], &slots[k]);
+        esnn_currents in = {NULL, NULL};
+        if (!idle(m, &p[k], &slots[k])) {
+            in = sum_currents(m, &p[k], frame, out);
+        }
+        esnn_population_operations[p[k].kind]->update(m, k, &in);
+        emitted(m, &p[k], &slots[k], esnn_halves(m->arena, slots[k].output));
         out->spikes += slots[k].n_events;
     }
-    read_out(m);
+    const uint16_t answer = h->readout_population;
+    esnn_readout_operations[h->readout]->read(m, &p[answer], &slots[answer], scores_of(m));
     if (m->step != UINT32_MAX) {
         m->step++;
     }
@@ -222,17 +204,35 @@ static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     }
 }
 
+/* analog values: how many are not 0; ESNN_ERR_INPUT where one is wider than the input takes */
+static esnn_status take_values(const esnn_population *input, esnn_slot *slot,
+                               const int16_t *frame) {
+    const int32_t limit = (int32_t)1 << (input->bits - 1u);
+    uint32_t n = 0;
+    for (uint16_t k = 0; k < input->size; k++) {
+        if (frame[k] < -limit || frame[k] > limit - 1) {
+            return ESNN_ERR_INPUT;
+        }
+        n += frame[k] != 0;
+    }
+    slot->n_events = n;
+    return ESNN_OK;
+}
+
 esnn_status esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     if (m == NULL || frame == NULL || out == NULL) {
         return ESNN_ERR_ARGUMENT;
     }
     const esnn_population *input = esnn_populations_of(m->image);
-    if (input->kind == ESNN_ANALOG_INPUT) {
-        step(m, frame, out);
-        return ESNN_OK;
-    }
     esnn_slot *slot = esnn_slots_of(m->arena);
-    uint16_t *events = uint16_at(m->arena, slot->events);
+    if (input->kind == ESNN_ANALOG_INPUT) {
+        const esnn_status status = take_values(input, slot, frame);
+        if (status == ESNN_OK) {
+            step(m, frame, out);
+        }
+        return status;
+    }
+    uint16_t *events = esnn_halves(m->arena, slot->output);
     slot->n_events = 0;
     for (uint16_t k = 0; k < input->size; k++) {
         if (frame[k] != 0) {
@@ -258,7 +258,7 @@ esnn_status esnn_step_events(esnn_model *m, const uint16_t *events, size_t n, es
     }
     esnn_slot *slot = esnn_slots_of(m->arena);
     if (n > 0) {
-        memcpy(uint16_at(m->arena, slot->events), events, n * sizeof *events);
+        memcpy(esnn_halves(m->arena, slot->output), events, n * sizeof *events);
     }
     slot->n_events = (uint32_t)n;
     step(m, NULL, out);
@@ -267,8 +267,15 @@ esnn_status esnn_step_events(esnn_model *m, const uint16_t *events, size_t n, es
 
 size_t esnn_events(const esnn_model *m, uint16_t population, const uint16_t **events) {
     const esnn_slot *slot = &esnn_slots_of(m->arena)[population];
-    *events = uint16_at(m->arena, slot->events);
-    return slot->n_events;
+    *events = esnn_halves(m->arena, slot->output);
+    return esnn_populations_of(m->image)[population].bits == 0 ? slot->n_events : 0u;
+}
+
+size_t esnn_values(const esnn_model *m, uint16_t population, const int16_t **values) {
+    const esnn_population *p = &esnn_populations_of(m->image)[population];
+    const esnn_slot *slot = &esnn_slots_of(m->arena)[population];
+    *values = (const int16_t *)esnn_halves(m->arena, slot->output);
+    return population > 0 && p->bits != 0 ? p->size : 0u;
 }
 
 size_t esnn_size(const esnn_model *m, uint16_t population) {
@@ -279,9 +286,15 @@ uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
     const esnn_header *h = esnn_header_of(m->image);
     for (uint16_t k = 1; k < h->n_populations; k++) {
         const uint16_t *events;
+        const int16_t *values;
+        const size_t size = esnn_values(m, k, &values);
         const uint16_t n = (uint16_t)esnn_events(m, k, &events);
-        crc = esnn_crc32(crc, &n, sizeof n);
-        crc = esnn_crc32(crc, events, n * sizeof *events);
+        if (size > 0) {
+            crc = esnn_crc32(crc, values, size * sizeof *values);
+        } else {
+            crc = esnn_crc32(crc, &n, sizeof n);
+            crc = esnn_crc32(crc, events, n * sizeof *events);
+        }
     }
     return esnn_crc32(crc, scores_of(m), 4u * (size_t)scores_count(h));
 }

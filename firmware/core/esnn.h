@@ -23,17 +23,19 @@ extern "C" {
 
 typedef enum {
     ESNN_OK = 0,
-    ESNN_ERR_ARGUMENT = -1, /* a pointer is NULL, or an index is out of range */
-    ESNN_ERR_ALIGN = -2,    /* image or arena does not start at a multiple of 4 */
-    ESNN_ERR_MAGIC = -3,    /* not an image */
-    ESNN_ERR_VERSION = -4,  /* an image of another format version */
-    ESNN_ERR_LENGTH = -5,   /* cut short, or not as long as it says */
-    ESNN_ERR_CRC = -6,      /* damaged */
-    ESNN_ERR_FORMAT = -7,   /* a record breaks a rule of the format */
-    ESNN_ERR_BOUND = -8,    /* a value or sum could leave the range that the graph promises */
-    ESNN_ERR_ARENA = -9,    /* the arena is smaller than the image needs */
-    ESNN_ERR_INPUT = -10,   /* events out of range or not ascending, or the wrong kind of frame */
-    ESNN_ERR_SELFTEST = -11 /* the golden run gave other bits, or the image carries none */
+    ESNN_ERR_ARGUMENT = -1,  /* a pointer is NULL, or an index is out of range */
+    ESNN_ERR_ALIGN = -2,     /* image or arena does not start at a multiple of 4 */
+    ESNN_ERR_MAGIC = -3,     /* not an image */
+    ESNN_ERR_VERSION = -4,   /* an image of another format version */
+    ESNN_ERR_LENGTH = -5,    /* cut short, or not as long as it says */
+    ESNN_ERR_CRC = -6,       /* damaged */
+    ESNN_ERR_FORMAT = -7,    /* a record breaks a rule of the format */
+    ESNN_ERR_BOUND = -8,     /* a value or sum could leave the range that the graph promises */
+    ESNN_ERR_ARENA = -9,     /* the arena is smaller than the image needs */
+    ESNN_ERR_INPUT = -10,    /* events out of range or not ascending, values too wide, or the wrong
+                              * kind of frame */
+    ESNN_ERR_SELFTEST = -11, /* the golden run gave other bits, or the image carries none */
+    ESNN_ERR_OPERATION = -12 /* the image needs an operation that this build leaves out */
 } esnn_status;
 
 /* What an image is and needs, from esnn_check. */
@@ -51,7 +53,7 @@ typedef struct {
 typedef struct {
     const uint8_t *image;
     uint8_t *arena;
-    uint32_t step;
+    uint32_t step, currents, raised;
 } esnn_model;
 
 /* What one step gave. */
@@ -60,9 +62,9 @@ typedef struct {
     uint16_t n_scores;
     uint16_t label;  /* lowest index of the highest score */
     uint32_t step;   /* steps since the reset, this one included */
-    uint32_t spikes; /* emitted in this step by all populations, input not counted */
+    uint32_t spikes; /* outputs other than 0 of all populations, input not counted */
     uint32_t synops; /* synaptic additions of this step */
-    uint32_t macs;   /* multiply-accumulates of non-zero analog values */
+    uint32_t macs;   /* multiply-accumulates of values other than 0, and of linear states */
 } esnn_result;
 
 /* Any bytes: a verdict, never a fault. Fills info (may be NULL) on ESNN_OK. */
@@ -87,6 +89,10 @@ void esnn_reset(esnn_model *m);
 /* Spikes of a population in the last step: their number, and in *events their indices, ascending.
  * Population 0 is the input (of a spike input). */
 size_t esnn_events(const esnn_model *m, uint16_t population, const uint16_t **events);
+
+/* Values of a population that emits values, in the last step: their number, which is the
+ * population's size, and in *values all of them. 0: it emits spikes, or it is the input. */
+size_t esnn_values(const esnn_model *m, uint16_t population, const int16_t **values);
 
 /* Neurons of a population, or channels of the input (population 0). */
 size_t esnn_size(const esnn_model *m, uint16_t population);

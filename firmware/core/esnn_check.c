@@ -19,18 +19,108 @@ uint32_t esnn_crc32(uint32_t crc, const void *data, size_t size) {
     return ~crc;
 }
 
-/* an array of `bytes` bytes at `offset` lies inside the image */
-static int inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
+int esnn_inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
     return (offset & 3u) == 0 && offset <= h->length && bytes <= h->length - offset;
 }
 
-static uint32_t largest_magnitude(const int32_t *values, size_t n) {
-    uint32_t max = 0;
+int esnn_all_zero(const uint32_t *words, size_t n) {
+    uint32_t all = 0;
     for (size_t k = 0; k < n; k++) {
-        const uint32_t m = values[k] < 0 ? 0u - (uint32_t)values[k] : (uint32_t)values[k];
-        max = m > max ? m : max;
+        all |= words[k];
     }
-    return max;
+    return all == 0;
+}
+
+esnn_status esnn_check_u16(const esnn_header *h, uint32_t offset, size_t n, uint32_t most) {
+    if (!esnn_inside(h, offset, 2u * (uint64_t)n)) {
+        return ESNN_ERR_FORMAT;
+    }
+    const uint16_t *values = esnn_u16((const uint8_t *)h, offset);
+    for (size_t k = 0; k < n; k++) {
+        if (values[k] > most) {
+            return ESNN_ERR_BOUND;
+        }
+    }
+    return ESNN_OK;
+}
+
+esnn_status esnn_check_i32(const esnn_header *h, uint32_t offset, size_t n, int32_t least,
+                           int32_t most) {
+    if (!esnn_inside(h, offset, 4u * (uint64_t)n)) {
+        return ESNN_ERR_FORMAT;
+    }
+    const int32_t *values = esnn_i32((const uint8_t *)h, offset);
+    for (size_t k = 0; k < n; k++) {
+        if (values[k] < least || values[k] > most) {
+            return ESNN_ERR_BOUND;
+        }
+    }
+    return ESNN_OK;
+}
+
+esnn_status esnn_check_bias(const esnn_header *h, uint32_t offset, size_t n) {
+    const int32_t limit = ESNN_CURRENT_LIMIT - 1;
+    return offset == 0 ? ESNN_OK : esnn_check_i32(h, offset, n, -limit, limit);
+}
+
+uint32_t esnn_bias_of(const esnn_population *p) {
+    switch (p->kind) {
+    case ESNN_LIF:
+    case ESNN_NEURON:
+        return p->as.neurons.bias;
+    case ESNN_INTEGRATOR:
+        return p->as.integrator.bias;
+    default:
+        return 0;
+    }
+}
+
+/* upper bound of how many synapses of a projection end at one neuron */
+static uint64_t fan_in(const esnn_header *h, const esnn_projection *q) {
+    const uint8_t *image = (const uint8_t *)h;
+    const esnn_window *w = &q->as.window;
+    const esnn_delayed *d = &q->as.delayed;
+    if (q->kind == ESNN_DELAYED) {
+        const uint32_t listed = ((const uint32_t *)(const void *)(image + d->starts))[d->n_in];
+        const uint64_t most = (uint64_t)d->n_in * (d->longest + 1u);
+        return listed < most ? listed : most;
+    }
+    if (q->kind == ESNN_CONV || q->kind == ESNN_POOL) {
+        return (uint64_t)w->kernel_height * w->kernel_width * (w->in_channels / w->groups);
+    }
+    return q->as.dense.n_in;
+}
+
+/* binary places of the largest product of a weight and what its source emits, shifted */
+static uint32_t product_bits(const esnn_projection *q, const esnn_population *source) {
+    uint32_t bits = q->shift + (source->bits != 0 ? source->bits - 1u : 0u);
+    if (q->kind <= ESNN_DENSE_VALUES) {
+        return bits + q->as.dense.bits - 1u;
+    }
+    return q->kind == ESNN_POOL ? bits : bits + 7u;
+}
+
+uint32_t esnn_largest_current(const esnn_header *h, uint16_t k, uint8_t port) {
+    const uint8_t *image = (const uint8_t *)h;
+    const esnn_population *populations = esnn_populations_of(image), *p = &populations[k];
+    const esnn_projection *q = esnn_projections_of(image) + p->first_projection;
+    const uint32_t bias = port == ESNN_PORT_CURRENT ? esnn_bias_of(p) : 0;
+    uint64_t bound = 0;
+    for (size_t j = 0; bias != 0 && j < p->size; j++) {
+        const int32_t b = esnn_i32(image, bias)[j];
+        const uint32_t size = b < 0 ? 0u - (uint32_t)b : (uint32_t)b;
+        bound = size > bound ? size : bound;
+    }
+    for (uint16_t j = 0; j < p->n_projections; j++, q++) {
+        if (q->port == port) {
+            const uint32_t bits = product_bits(q, &populations[q->source]);
+            bound += bits < 29u ? fan_in(h, q) << bits : ESNN_CURRENT_BOUND;
+        }
+        if (bound >= ESNN_CURRENT_BOUND) {
+            return ESNN_CURRENT_BOUND;
+        }
+    }
+    return (uint32_t)bound;
 }
 
 static esnn_status check_header(const void *image, size_t size) {
@@ -51,10 +141,9 @@ static esnn_status check_header(const void *image, size_t size) {
     if (h->crc != esnn_crc32(0, (const uint8_t *)image + covered, size - covered)) {
         return ESNN_ERR_CRC;
     }
-    if (h->zero != 0 || (h->reserved[0] | h->reserved[1] | h->reserved[2]) != 0 ||
-        h->n_populations < 2 ||
-        !inside(h, h->populations, (uint64_t)h->n_populations * sizeof(esnn_population)) ||
-        !inside(h, h->projections, (uint64_t)h->n_projections * sizeof(esnn_projection))) {
+    if (h->zero != 0 || !esnn_all_zero(h->reserved, 2) || h->n_populations < 2 ||
+        !esnn_inside(h, h->populations, (uint64_t)h->n_populations * sizeof(esnn_population)) ||
+        !esnn_inside(h, h->projections, (uint64_t)h->n_projections * sizeof(esnn_projection))) {
         return ESNN_ERR_FORMAT;
     }
     return ESNN_OK;
@@ -62,17 +151,14 @@ static esnn_status check_header(const void *image, size_t size) {
 
 static esnn_status check_input(const esnn_header *h, const esnn_population *p) {
     const int analog = p->kind == ESNN_ANALOG_INPUT;
-    if (!analog && p->kind != ESNN_SPIKE_INPUT) {
+    const uint32_t at = p->as.input.fraction_bits;
+    if ((!analog && p->kind != ESNN_SPIKE_INPUT) || p->flags != 0 || p->first_projection != 0 ||
+        p->n_projections != 0 || !esnn_all_zero(p->as.input.reserved, 12) ||
+        (analog ? p->bits < 2 || p->bits > 16 || !esnn_inside(h, at, p->size)
+                : p->bits != 0 || at != 0)) {
         return ESNN_ERR_FORMAT;
     }
-    if (p->size == 0 || p->reset != 0 || p->flags != 0 || p->synaptic_decay != 0 ||
-        p->threshold != 0 || p->bias != 0 || p->first_projection != 0 || p->n_projections != 0) {
-        return ESNN_ERR_FORMAT;
-    }
-    if (analog ? !inside(h, p->decay, p->size) : p->decay != 0) {
-        return ESNN_ERR_FORMAT;
-    }
-    const int8_t *fraction_bits = (const int8_t *)h + p->decay;
+    const int8_t *fraction_bits = (const int8_t *)h + at;
     for (uint16_t k = 0; analog && k < p->size; k++) {
         if (fraction_bits[k] < ESNN_MIN_FRACTION_BITS ||
             fraction_bits[k] > ESNN_MAX_FRACTION_BITS) {
@@ -82,122 +168,133 @@ static esnn_status check_input(const esnn_header *h, const esnn_population *p) {
     return ESNN_OK;
 }
 
-static esnn_status check_decay(const esnn_header *h, uint32_t offset, size_t n) {
-    if (!inside(h, offset, (uint64_t)n * sizeof(uint16_t))) {
-        return ESNN_ERR_FORMAT;
-    }
-    const uint16_t *decay = (const uint16_t *)(const void *)((const uint8_t *)h + offset);
-    for (size_t k = 0; k < n; k++) {
-        if (decay[k] > ESNN_DECAY_ONE) {
-            return ESNN_ERR_BOUND;
-        }
-    }
-    return ESNN_OK;
-}
-
-static esnn_status check_neurons(const esnn_header *h, const esnn_population *p) {
-    const int cuba = p->kind == ESNN_CUBA_LIF;
-    const unsigned allowed =
-        ESNN_DECAY_PER_NEURON | (cuba ? (unsigned)ESNN_SYNAPTIC_DECAY_PER_NEURON : 0u);
-    if ((!cuba && p->kind != ESNN_LIF) || p->reset > ESNN_RESET_ZERO_DISCARD ||
-        (p->flags & ~allowed) != 0 || p->size == 0 || (!cuba && p->synaptic_decay != 0)) {
-        return ESNN_ERR_FORMAT;
-    }
-    esnn_status status =
-        check_decay(h, p->decay, (p->flags & ESNN_DECAY_PER_NEURON) != 0 ? p->size : 1u);
-    if (status == ESNN_OK && cuba) {
-        const int per_neuron = (p->flags & ESNN_SYNAPTIC_DECAY_PER_NEURON) != 0;
-        status = check_decay(h, p->synaptic_decay, per_neuron ? p->size : 1u);
-    }
-    if (status != ESNN_OK) {
-        return status;
-    }
-    if (!inside(h, p->threshold, (uint64_t)p->size * sizeof(int32_t)) ||
-        (p->bias != 0 && !inside(h, p->bias, (uint64_t)p->size * sizeof(int32_t)))) {
-        return ESNN_ERR_FORMAT;
-    }
+/* what all projections have in common; the projections into population k must follow one another
+ * from number `first` */
+static esnn_status check_heads(const esnn_header *h, uint16_t k, uint32_t first) {
     const uint8_t *image = (const uint8_t *)h;
-    const uint32_t limit = p->reset == ESNN_RESET_SUBTRACT ? ESNN_THRESHOLD_BOUND - 1u : ESNN_NEVER;
-    const int32_t *threshold = (const int32_t *)(const void *)(image + p->threshold);
-    for (uint16_t k = 0; k < p->size; k++) {
-        if (threshold[k] < 0 || (uint32_t)threshold[k] > limit) {
-            return ESNN_ERR_BOUND;
-        }
-    }
-    return ESNN_OK;
-}
-
-static esnn_status check_projection(const esnn_header *h, const esnn_projection *q) {
-    const esnn_population *populations = esnn_populations_of((const uint8_t *)h);
-    if (q->kind != ESNN_DENSE || q->shift > ESNN_MAX_SHIFT || q->source >= h->n_populations ||
-        q->blocks == 0 || q->n_in == 0 || q->n_out == 0 ||
-        (q->reserved[0] | q->reserved[1] | q->reserved[2] | q->reserved[3]) != 0) {
-        return ESNN_ERR_FORMAT;
-    }
-    if ((uint32_t)q->blocks * q->n_in != populations[q->source].size ||
-        (uint32_t)q->blocks * q->n_out != populations[q->target].size) {
-        return ESNN_ERR_FORMAT;
-    }
-    if (!inside(h, q->weights, (uint64_t)q->n_in * esnn_align(q->n_out))) {
-        return ESNN_ERR_FORMAT;
-    }
-    return ESNN_OK;
-}
-
-/* the projections into population k, which must follow one another from number `first` */
-static esnn_status check_projections_into(const esnn_header *h, uint16_t k, uint32_t first) {
-    const uint8_t *image = (const uint8_t *)h;
-    const esnn_population *populations = esnn_populations_of(image);
-    const esnn_population *p = &populations[k];
-    const esnn_projection *q = esnn_projections_of(image);
+    const esnn_population *p = &esnn_populations_of(image)[k];
     if (p->first_projection != first || p->n_projections > h->n_projections - first) {
         return ESNN_ERR_FORMAT;
     }
-    uint64_t current =
-        p->bias ? largest_magnitude((const int32_t *)(const void *)(image + p->bias), p->size) : 0u;
-    for (uint32_t j = first; j < first + p->n_projections; j++) {
-        if (q[j].target != k) {
+    const esnn_projection *q = esnn_projections_of(image) + first;
+    for (uint16_t j = 0; j < p->n_projections; j++, q++) {
+        const int raises = q->port == ESNN_PORT_THRESHOLD;
+        if (q->target != k || q->source >= h->n_populations || q->shift > ESNN_MAX_SHIFT ||
+            q->zero != 0 || q->kind >= ESNN_PROJECTION_KINDS || q->port > ESNN_PORT_THRESHOLD ||
+            (raises && (p->kind != ESNN_NEURON || (p->flags & ESNN_ADAPTS) == 0))) {
             return ESNN_ERR_FORMAT;
         }
-        const esnn_status status = check_projection(h, &q[j]);
+    }
+    return ESNN_OK;
+}
+
+static esnn_status check_population(const esnn_header *h, uint16_t k) {
+    const uint8_t *image = (const uint8_t *)h;
+    const esnn_population *p = &esnn_populations_of(image)[k];
+    if (p->size == 0 || p->kind >= ESNN_POPULATION_KINDS) {
+        return ESNN_ERR_FORMAT;
+    }
+    if (k == 0) {
+        return check_input(h, p);
+    }
+    if (p->kind <= ESNN_SPIKE_INPUT) {
+        return ESNN_ERR_FORMAT;
+    }
+    const esnn_population_operation *operation = esnn_population_operations[p->kind];
+    return operation != NULL ? operation->check(h, p) : ESNN_ERR_OPERATION;
+}
+
+/* the projections into population k, whose records are in order, and what they add up to */
+static esnn_status check_projections(const esnn_header *h, uint16_t k) {
+    const uint8_t *image = (const uint8_t *)h;
+    const esnn_population *p = &esnn_populations_of(image)[k];
+    const esnn_projection *q = esnn_projections_of(image) + p->first_projection;
+    for (uint16_t j = 0; j < p->n_projections; j++) {
+        const esnn_projection_operation *operation = esnn_projection_operations[q[j].kind];
+        if (operation == NULL) {
+            return ESNN_ERR_OPERATION;
+        }
+        const esnn_status status = operation->check(h, &q[j]);
         if (status != ESNN_OK) {
             return status;
         }
-        const int analog = populations[q[j].source].kind == ESNN_ANALOG_INPUT;
-        current += ((uint64_t)q[j].n_in * 128u << (analog ? 15 : 0)) << q[j].shift;
-        if (current >= ESNN_CURRENT_BOUND) {
-            return ESNN_ERR_BOUND;
+    }
+    const int bounded = esnn_largest_current(h, k, ESNN_PORT_CURRENT) < ESNN_CURRENT_BOUND;
+    for (uint16_t j = 0; j < p->n_projections && !bounded; j++) {
+        if (q[j].port == ESNN_PORT_CURRENT && q[j].kind != ESNN_DENSE_VALUES) {
+            return ESNN_ERR_BOUND; /* only these saturate */
         }
     }
-    return current >= ESNN_CURRENT_BOUND ? ESNN_ERR_BOUND : ESNN_OK;
+    return esnn_largest_current(h, k, ESNN_PORT_THRESHOLD) < ESNN_CURRENT_BOUND ? ESNN_OK
+                                                                                : ESNN_ERR_BOUND;
+}
+
+uint32_t esnn_state_bytes(const esnn_population *p) {
+    const esnn_neurons *n = &p->as.neurons;
+    switch (p->kind) {
+    case ESNN_NEURON:
+        return 4u * p->size *
+               (1u + (n->synaptic_decay != 0) + (n->inhibitory_decay != 0) +
+                ((p->flags & ESNN_ADAPTS) != 0 ? 2u : 0u));
+    case ESNN_DELAY_LINE:
+        return 4u * esnn_bit_words(p->size) * (p->as.delay.longest + 1u);
+    case ESNN_ANALOG_INPUT:
+    case ESNN_SPIKE_INPUT:
+        return 0;
+    default:
+        return 4u * p->size;
+    }
+}
+
+uint32_t esnn_history_bytes(const esnn_population *p) {
+    return p->bits != 0 ? esnn_align(2u * p->size) : 4u * esnn_bit_words(p->size);
+}
+
+uint32_t esnn_current_bytes(const esnn_header *h, int *raises) {
+    const esnn_population *p = esnn_populations_of((const uint8_t *)h);
+    const esnn_projection *q = esnn_projections_of((const uint8_t *)h);
+    uint32_t widest = 0;
+    *raises = 0;
+    for (uint16_t k = 1; k < h->n_populations; k++) {
+        widest = p[k].size > widest ? p[k].size : widest;
+    }
+    for (uint16_t j = 0; j < h->n_projections; j++) {
+        *raises |= q[j].port == ESNN_PORT_THRESHOLD;
+    }
+    return 4u * widest;
 }
 
 /* RAM of the whole image; the layout that esnn_load lays out */
 static uint64_t arena_bytes(const esnn_header *h) {
     const esnn_population *p = esnn_populations_of((const uint8_t *)h);
-    uint64_t total = (uint64_t)h->n_populations * sizeof(esnn_slot);
-    uint32_t widest = 0;
-    if (p[0].kind == ESNN_SPIKE_INPUT) {
-        total += esnn_align(2u * p[0].size);
+    int raises;
+    uint64_t total = esnn_current_bytes(h, &raises);
+    total += raises ? total : 0u;
+    for (uint16_t k = 0; k < h->n_populations; k++) {
+        const uint32_t output = p[k].kind != ESNN_ANALOG_INPUT ? esnn_align(2u * p[k].size) : 0u;
+        total += sizeof(esnn_slot) + esnn_state_bytes(&p[k]) + output;
+        total += (uint64_t)p[k].history * esnn_history_bytes(&p[k]);
     }
-    for (uint16_t k = 1; k < h->n_populations; k++) {
-        const uint32_t states = p[k].kind == ESNN_CUBA_LIF ? 2u : 1u;
-        total += (uint64_t)4u * states * p[k].size + esnn_align(2u * p[k].size);
-        widest = p[k].size > widest ? p[k].size : widest;
-    }
-    return total + 4u * widest + 4u * p[h->readout_population].size;
+    return total + 4u * p[h->readout_population].size;
 }
 
 static esnn_status check_readout(const esnn_header *h) {
-    const int mode_known = h->readout == ESNN_SPIKE_COUNT ? h->readout_mode == 0
-                                                          : h->readout_mode <= ESNN_POTENTIAL_SUM;
-    if (h->readout > ESNN_POTENTIAL || !mode_known || h->readout_population == 0 ||
+    const esnn_population *p = esnn_populations_of((const uint8_t *)h);
+    if (h->readout >= ESNN_READOUT_KINDS || h->readout_population == 0 ||
         h->readout_population >= h->n_populations) {
         return ESNN_ERR_FORMAT;
     }
+    const esnn_readout_operation *operation = esnn_readout_operations[h->readout];
+    if (operation == NULL) {
+        return ESNN_ERR_OPERATION;
+    }
+    return operation->check(h, &p[h->readout_population]);
+}
+
+static esnn_status check_selftest(const esnn_header *h) {
     const esnn_population *input = esnn_populations_of((const uint8_t *)h);
     const uint64_t frames = (uint64_t)h->selftest_steps * input->size * sizeof(int16_t);
-    return inside(h, h->selftest, frames) ? ESNN_OK : ESNN_ERR_FORMAT;
+    return esnn_inside(h, h->selftest, frames) ? ESNN_OK : ESNN_ERR_FORMAT;
 }
 
 esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {
@@ -213,31 +310,23 @@ esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {
     }
     const esnn_header *h = esnn_header_of(image);
     const esnn_population *p = esnn_populations_of((const uint8_t *)image);
-    for (uint16_t k = 0; k < h->n_populations; k++) {
-        if (p[k].zero != 0 || p[k].zero2 != 0 || p[k].reserved != 0) {
-            return ESNN_ERR_FORMAT;
-        }
-        status = k == 0 ? check_input(h, &p[k]) : check_neurons(h, &p[k]);
-        if (status != ESNN_OK) {
-            return status;
-        }
+    for (uint16_t k = 0; status == ESNN_OK && k < h->n_populations; k++) {
+        status = check_population(h, k);
     }
     uint32_t first = 0;
-    for (uint16_t k = 1; k < h->n_populations; k++) {
-        status = check_projections_into(h, k, first);
-        if (status != ESNN_OK) {
-            return status;
-        }
+    for (uint16_t k = 1; status == ESNN_OK && k < h->n_populations; k++) {
+        status = check_heads(h, k, first);
         first += p[k].n_projections;
     }
-    if (first != h->n_projections) {
-        return ESNN_ERR_FORMAT;
+    for (uint16_t k = 1; status == ESNN_OK && k < h->n_populations; k++) {
+        status = check_projections(h, k);
     }
-    status = check_readout(h);
+    status = status != ESNN_OK ? status : check_readout(h);
+    status = status != ESNN_OK ? status : check_selftest(h);
     if (status != ESNN_OK) {
         return status;
     }
-    if (arena_bytes(h) != h->arena_bytes) {
+    if (first != h->n_projections || arena_bytes(h) != h->arena_bytes) {
         return ESNN_ERR_FORMAT;
     }
     if (info != NULL) {

@@ -60,13 +60,85 @@ void esnn_dense_events_portable(int32_t *current, const int8_t *weights, size_t 
     }
 }
 
-size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                         uint32_t shift, const int16_t *values) {
+/* where in its tile the neuron is whose weight the low half of byte `i` of a row holds */
+static size_t neuron_of_byte(size_t i, size_t words) {
+    return 4u * (i / 4u) + 2u * (i % 2u) + 4u * words * (i / 2u % 2u);
+}
+
+void esnn_dense4_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint32_t first) {
     const int32_t scale = (int32_t)1 << shift;
-    size_t used = 0;
-    for (size_t j = 0; j < n_in; j++) {
-        used += values[j] != 0;
+    const uint8_t *tile = (const uint8_t *)weights;
+    for (size_t o = 0; o < n_out; o += ESNN_TILE4) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE4);
+        const size_t words = (outputs + 7u) / 8u;
+        for (size_t e = 0; e < n_events;) {
+            const size_t end = e + at_most(n_events - e, EVENTS_IN_16_BITS);
+            int16_t low[ESNN_TILE4 / 2u] = {0}, high[ESNN_TILE4 / 2u] = {0};
+            for (; e < end; e++) {
+                const uint8_t *row = tile + (events[e] - first) * 4u * words;
+                for (size_t i = 0; i < 4u * words; i++) {
+                    low[i] = (int16_t)(low[i] + (row[i] & 15) - 8);
+                    high[i] = (int16_t)(high[i] + (row[i] >> 4) - 8);
+                }
+            }
+            for (size_t i = 0; i < 4u * words; i++) {
+                const size_t k = neuron_of_byte(i, words);
+                if (k < outputs) {
+                    current[o + k] += low[i] * scale;
+                }
+                if (k + 1u < outputs) {
+                    current[o + k + 1u] += high[i] * scale;
+                }
+            }
+        }
+        tile += n_in * 4u * words;
     }
+}
+
+void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint32_t first) {
+    const int32_t scale = (int32_t)1 << shift;
+    const uint8_t *tile = (const uint8_t *)weights;
+    for (size_t o = 0; o < n_out; o += ESNN_TILE2) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE2);
+        const size_t bytes = (outputs + 15u) / 16u * 4u;
+        for (size_t e = 0; e < n_events;) {
+            const size_t end = e + at_most(n_events - e, EVENTS_IN_16_BITS);
+            int16_t sum[4][ESNN_TILE2 / 4u] = {{0}};
+            for (; e < end; e++) {
+                const uint8_t *row = tile + (events[e] - first) * bytes;
+                for (size_t q = 0; q < 4; q++) {
+                    for (size_t i = 0; i < bytes; i++) {
+                        sum[q][i] = (int16_t)(sum[q][i] + (row[i] >> 2 * q & 3) - 2);
+                    }
+                }
+            }
+            for (size_t k = 0; k < outputs; k++) {
+                current[o + k] += sum[k / 4u % 4u][k / 16u * 4u + k % 4u] * scale;
+            }
+        }
+        tile += n_in * bytes;
+    }
+}
+
+void esnn_blocks_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                                 uint32_t shift, const uint16_t *events, size_t n_events) {
+    const size_t width = esnn_align((uint32_t)n_out);
+    for (size_t e = 0; e < n_events; e++) {
+        const int8_t *row = weights + events[e] % n_in * width;
+        int32_t *block = current + events[e] / n_in * n_out;
+        for (size_t k = 0; k < n_out; k++) {
+            block[k] += row[k] * ((int32_t)1 << shift);
+        }
+    }
+}
+
+void esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                       uint32_t shift, const int16_t *values) {
+    const int32_t scale = (int32_t)1 << shift;
     for (size_t o = 0; o < n_out; o += ESNN_TILE) {
         const size_t outputs = at_most(n_out - o, ESNN_TILE);
         const size_t width = esnn_align((uint32_t)outputs);
@@ -79,44 +151,13 @@ size_t esnn_dense_values(int32_t *current, const int8_t *weights, size_t n_in, s
             }
         }
     }
-    return used;
-}
-
-/* exact (x * b + 2^14) >> 15 for 32-bit x without a 64-bit product */
-static inline int32_t leak(int32_t x, uint32_t b) {
-    return (x >> 15) * (int32_t)b + (int32_t)((((uint32_t)x & 0x7fffu) * b + (1u << 14)) >> 15);
-}
-
-static inline int32_t clamp(int32_t x, int32_t bound) {
-    return x < -bound ? -bound : x > bound - 1 ? bound - 1 : x;
-}
-
-#define SYNAPSE_BOUND ((int32_t)1 << 29)
-#define MEMBRANE_BOUND ((int32_t)1 << 30)
-
-/* one membrane after the current x entered; `fired` comes from the membrane before */
-static inline int32_t integrate(int32_t v, int32_t x, uint32_t decay, int32_t threshold,
-                                uint8_t reset) {
-    const int fired = v > threshold;
-    int32_t next = leak(v, decay);
-    if (fired && reset == ESNN_RESET_ZERO) {
-        next = 0;
-    }
-    next += x;
-    if (fired && reset == ESNN_RESET_SUBTRACT) {
-        next -= threshold;
-    }
-    if (fired && reset == ESNN_RESET_ZERO_DISCARD) {
-        return 0;
-    }
-    return clamp(next, MEMBRANE_BOUND);
 }
 
 size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
                          uint32_t decay, size_t n, uint16_t *events) {
     size_t fired = 0;
     for (size_t k = 0; k < n; k++) {
-        v[k] = clamp(leak(v[k], decay) + current[k], MEMBRANE_BOUND);
+        v[k] = esnn_leak(v[k], decay) + current[k];
         if (v[k] > threshold[k]) {
             events[fired++] = (uint16_t)k;
         }
@@ -124,21 +165,24 @@ size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *thre
     return fired;
 }
 
-size_t esnn_update(const esnn_neurons *n, const int32_t *current, uint16_t *events) {
+size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                    uint32_t decay, size_t n, uint16_t *events) {
     size_t fired = 0;
-    for (size_t k = 0; k < n->size; k++) {
-        int32_t x = current[k];
-        if (n->synapse) {
-            x += leak(n->synapse[k], n->synaptic_decay[k * n->synaptic_stride]);
-            x = clamp(x, SYNAPSE_BOUND);
-            n->synapse[k] = x;
-        }
-        const int32_t v =
-            integrate(n->membrane[k], x, n->decay[k * n->decay_stride], n->threshold[k], n->reset);
-        n->membrane[k] = v;
-        if (v > n->threshold[k]) {
+    for (size_t k = 0; k < n; k++) {
+        v[k] = esnn_clamp(esnn_leak(v[k], decay) + current[k], ESNN_MEMBRANE_LIMIT);
+        if (v[k] > threshold[k]) {
             events[fired++] = (uint16_t)k;
         }
     }
     return fired;
+}
+
+uint32_t esnn_decay_portable(int32_t *v, size_t n, uint32_t decay) {
+    uint32_t changed = 0;
+    for (size_t k = 0; k < n; k++) {
+        const int32_t next = esnn_leak(v[k], decay);
+        changed |= (uint32_t)next ^ (uint32_t)v[k];
+        v[k] = next;
+    }
+    return changed;
 }

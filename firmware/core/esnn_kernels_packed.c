@@ -38,10 +38,11 @@ typedef uint32_t __attribute__((may_alias)) packed;
 void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
 
-/* esnn_lif for the neurons from v to `end`, a multiple of 4 and not none, with the decay times
- * 2^16; returns the end of what it wrote to events. */
-uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
-                         uint32_t decay, const int32_t *end, uint16_t *events);
+/* esnn_lif and esnn_lif_saturating for the neurons from v to `end`, a multiple of 4 and not none,
+ * with the decay times 2^16; return the end of what they wrote to events. */
+typedef uint16_t *lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                            uint32_t decay, const int32_t *end, uint16_t *events);
+lif_fours esnn_lif_fours, esnn_lif_saturating_fours;
 
 #if defined(ESNN_KERNELS_DSP)
 
@@ -144,23 +145,341 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
     }
 }
 
-size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                size_t n, uint16_t *events) {
+/* Weights of 4 bits, codes of 0 to 15. For the 8 of a word
+ *     all  += w                        sums both halves of each byte, modulo 2^32
+ *     high += (w & 0xf0f0f0f0) >> 4    sums the high halves, in bytes that hold 17 of them,
+ * and all - 16 high is then the sums of the low halves, exactly. A fold adds the bytes of both to
+ * 16-bit lanes, even and odd as above, which start at minus what n times 8 adds to them. */
+#define EVENTS_IN_A_BYTE4 17u
+#define EVENTS_IN_LANES 4096u
+#define HIGH_HALVES 0xf0f0f0f0u
+
+/* As esnn_tiles, with 4-bit weights, for 1 to 4096 events; even and odd are what the lanes start
+ * at. */
+void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
+
+#if defined(ESNN_KERNELS_DSP)
+
+static inline uint32_t even_lanes(uint32_t excess) { return ((0u - excess) & 0xffffu) * 0x10001u; }
+
+static inline uint32_t odd_lanes(uint32_t excess) { return even_lanes(excess); }
+
+static inline void add_bytes(uint32_t *even, uint32_t *odd, uint32_t bytes) {
+    __asm__("uxtab16 %0, %0, %1" : "+r"(*even) : "r"(bytes));
+    __asm__("uxtab16 %0, %0, %1, ror #8" : "+r"(*odd) : "r"(bytes));
+}
+
+#else
+
+static inline uint32_t even_lanes(uint32_t excess) { return 0u - excess * 0x00010001u; }
+
+static inline uint32_t odd_lanes(uint32_t excess) { return 0u - excess * 0x00010101u; }
+
+static inline void add_bytes(uint32_t *even, uint32_t *odd, uint32_t bytes) {
+    *even += bytes & 0x00ff00ffu;
+    *odd += bytes >> 8;
+}
+
+#endif
+
+/* the 8 columns of the word at `rows` in a tile whose rows have `words` */
+static void columns4(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                     size_t words, size_t outputs, uint32_t shift) {
+    const uint32_t excess = 8u * (uint32_t)(end - events);
+    uint32_t even[2] = {even_lanes(excess), even_lanes(excess)};
+    uint32_t odd[2] = {odd_lanes(excess), odd_lanes(excess)};
+    int32_t sum[2][4];
+    do {
+        const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE4);
+        uint32_t all = 0, high = 0;
+        do {
+            const uint32_t w = *(const packed *)(rows + *events * words * 4u);
+            all += w;
+            high += (w & HIGH_HALVES) >> 4;
+        } while (++events != until);
+        add_bytes(&even[0], &odd[0], all - (high << 4));
+        add_bytes(&even[1], &odd[1], high);
+    } while (events != end);
+    unpack(sum[0], even[0], odd[0]);
+    unpack(sum[1], even[1], odd[1]);
+    for (size_t i = 0; i < 4u; i++) {
+        for (size_t half = 0; half < 2u; half++) {
+            const size_t k = 2u * (i & 1u) + 4u * words * (i >> 1) + half;
+            if (k < outputs) {
+                current[k] += sum[half][i] * ((int32_t)1 << shift);
+            }
+        }
+    }
+}
+
+/* as `others` */
+__attribute__((noinline)) static void others4(const dense *d, int32_t *current, size_t from,
+                                              const uint16_t *events, const uint16_t *end) {
+    for (size_t tile = from; tile < d->n_out; tile += ESNN_TILE4) {
+        const size_t outputs = at_most(d->n_out - tile, ESNN_TILE4);
+        const size_t words = (outputs + 7u) / 8u;
+        const uintptr_t rows = (uintptr_t)d->weights + tile / 2u * d->n_in - d->first * words * 4u;
+        for (size_t j = 0; j < words; j++) {
+            columns4(rows + 4u * j, events, end, current + tile + 4u * j, words, outputs - 4u * j,
+                     d->shift);
+        }
+    }
+}
+
+void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const uint16_t *last = events + n_events;
+    const size_t whole = shift <= TILES_MAX_SHIFT ? n_out & ~(size_t)(ESNN_TILE4 - 1u) : 0;
+    while (events != last) {
+        const size_t n = at_most((size_t)(last - events), EVENTS_IN_LANES);
+        const uint16_t *end = events + n;
+        if (whole > 0) {
+            const uint32_t excess = 8u * (uint32_t)n;
+            esnn_tiles4(events, (uintptr_t)weights - first * 16u, end, current, n_in * 16u,
+                        current + whole, FACTOR(shift), even_lanes(excess), odd_lanes(excess));
+        }
+        if (whole < n_out) {
+            const dense d = {weights, n_in, n_out, shift, first};
+            others4(&d, current, whole, events, end);
+        }
+        events = end;
+    }
+}
+
+/* Weights of 2 bits, codes of 0 to 3, of which bytes hold the sums of 85: for the 16 of a word
+ *     all += w    c1 += w >> 2 & 0x03030303    c2 and c3 alike
+ * and all - 4 c1 - 16 c2 - 64 c3, modulo 2^32, is the sums of the lowest codes. They go on to the
+ * lanes as those of 4 bits do. */
+#define EVENTS_IN_A_BYTE2 85u
+#define LOWEST_CODES 0x03030303u
+
+/* As esnn_tiles, with 2-bit weights, for any number of events but none. Four words do not leave
+ * registers for four sums each: with all += w and odd += w >> 2 & 0x33333333, whose halves of bytes
+ * hold 5 events, there are two, which go on to bytes as weights of 4 bits do. */
+void esnn_tiles2(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, uint32_t factor);
+
+/* the 16 columns of the word at `rows` in a tile whose rows have `bytes` */
+static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                     size_t bytes, size_t outputs, uint32_t shift) {
+    const uint32_t excess = 2u * (uint32_t)(end - events);
+    uint32_t mask = LOWEST_CODES, even[4], odd[4];
+    __asm__("" : "+r"(mask)); /* in a register: only then a shift comes free with it */
+    for (size_t q = 0; q < 4; q++) {
+        even[q] = even_lanes(excess);
+        odd[q] = odd_lanes(excess);
+    }
+    do {
+        const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE2);
+        uint32_t all = 0, c1 = 0, c2 = 0, c3 = 0;
+        do {
+            const uint32_t w = *(const packed *)(rows + *events * bytes);
+            all += w;
+            c1 += (w >> 2) & mask;
+            c2 += (w >> 4) & mask;
+            c3 += (w >> 6) & mask;
+        } while (++events != until);
+        add_bytes(&even[0], &odd[0], all - (c1 << 2) - (c2 << 4) - (c3 << 6));
+        add_bytes(&even[1], &odd[1], c1);
+        add_bytes(&even[2], &odd[2], c2);
+        add_bytes(&even[3], &odd[3], c3);
+    } while (events != end);
+    for (size_t q = 0; q < 4; q++, current += 4) {
+        int32_t sum[4];
+        unpack(sum, even[q], odd[q]);
+        if (4 * q + 4 <= outputs) {
+            current[0] += sum[0] * ((int32_t)1 << shift);
+            current[1] += sum[1] * ((int32_t)1 << shift);
+            current[2] += sum[2] * ((int32_t)1 << shift);
+            current[3] += sum[3] * ((int32_t)1 << shift);
+        } else {
+            for (size_t i = 0; 4 * q + i < outputs; i++) {
+                current[i] += sum[i] * ((int32_t)1 << shift);
+            }
+        }
+    }
+}
+
+void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
+    const uint16_t *last = events + n_events;
+    size_t whole = 0;
+#if !defined(ESNN_KERNELS_RV32)
+    whole = shift <= TILES_MAX_SHIFT && n_events > 0 ? n_out & ~(size_t)(ESNN_TILE2 - 1u) : 0;
+    if (whole > 0) {
+        esnn_tiles2(events, (uintptr_t)weights - first * 16u, last, current, n_in * 16u,
+                    current + whole, FACTOR(shift));
+    }
+#endif
+    while (whole < n_out && events != last) {
+        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
+        for (size_t o = whole; o < n_out; o += 16u) {
+            const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
+            const size_t bytes = (at_most(n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
+            const uintptr_t rows = (uintptr_t)weights + tile / 4u * n_in + (o - tile) / 4u;
+            columns2(rows - first * bytes, events, end, current + o, bytes, at_most(n_out - o, 16u),
+                     shift);
+        }
+        events = end;
+    }
+}
+
+#if defined(ESNN_KERNELS_THUMB1) || defined(ESNN_KERNELS_RV32)
+
+/* of n <= 16 neurons; offsets of loads and stores are constants here */
+static inline void add_row(int32_t *current, const int8_t *row, size_t n, uint32_t shift) {
+#define ADD(k) current[k] += row[k] * ((int32_t)1 << shift);
+    switch (n) {
+    case 16:
+        ADD(15)
+        /* fall through */
+    case 15:
+        ADD(14)
+        /* fall through */
+    case 14:
+        ADD(13)
+        /* fall through */
+    case 13:
+        ADD(12)
+        /* fall through */
+    case 12:
+        ADD(11)
+        /* fall through */
+    case 11:
+        ADD(10)
+        /* fall through */
+    case 10:
+        ADD(9)
+        /* fall through */
+    case 9:
+        ADD(8)
+        /* fall through */
+    case 8:
+        ADD(7)
+        /* fall through */
+    case 7:
+        ADD(6)
+        /* fall through */
+    case 6:
+        ADD(5)
+        /* fall through */
+    case 5:
+        ADD(4)
+        /* fall through */
+    case 4:
+        ADD(3)
+        /* fall through */
+    case 3:
+        ADD(2)
+        /* fall through */
+    case 2:
+        ADD(1)
+        /* fall through */
+    case 1:
+        ADD(0)
+        break;
+    default:
+        break;
+    }
+#undef ADD
+}
+
+void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                        uint32_t shift, const uint16_t *events, size_t n_events) {
+    const size_t width = esnn_align((uint32_t)n_out);
+    size_t end = n_in; /* the first neuron of the next block */
+    for (const uint16_t *last = events + n_events; events != last; events++) {
+        const size_t event = *events;
+        for (; event >= end; end += n_in) {
+            current += n_out;
+        }
+        add_row(current, weights + (n_in + event - end) * width, n_out, shift);
+    }
+}
+
+#endif
+
+typedef size_t lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                   size_t n, uint16_t *events);
+
+static inline size_t run_lif(lif_fours *fast, lif *portable, int32_t *v, const int32_t *current,
+                             const int32_t *threshold, uint32_t decay, size_t n, uint16_t *events) {
     const size_t fours = n & ~(size_t)3u;
     size_t fired = 0;
     if (fours > 0) {
-        const uint16_t *end = esnn_lif_fours(v, current, threshold, decay << 16, v + fours, events);
+        const uint16_t *end = fast(v, current, threshold, decay << 16, v + fours, events);
         fired = (size_t)(end - events);
     }
     if (fours < n) {
-        size_t more = esnn_lif_portable(v + fours, current + fours, threshold + fours, decay,
-                                        n - fours, events + fired);
+        size_t more = portable(v + fours, current + fours, threshold + fours, decay, n - fours,
+                               events + fired);
         for (; more > 0; more--, fired++) {
             events[fired] = (uint16_t)(events[fired] + fours);
         }
     }
     return fired;
 }
+
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events) {
+    return run_lif(esnn_lif_fours, esnn_lif_portable, v, current, threshold, decay, n, events);
+}
+
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events) {
+    return run_lif(esnn_lif_saturating_fours, esnn_lif_saturating_portable, v, current, threshold,
+                   decay, n, events);
+}
+
+#if !defined(ESNN_KERNELS_THUMB1)
+
+/* one membrane without input */
+#if defined(ESNN_KERNELS_DSP)
+
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(v * 2), "r"(decay << 16));
+    return v;
+}
+
+#elif defined(ESNN_KERNELS_THUMB2)
+
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    return (int32_t)(((int64_t)(v * 2) * (int32_t)(decay << 16) + ((int64_t)1 << 31)) >> 32);
+}
+
+#elif defined(ESNN_KERNELS_RV32)
+
+/* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    int32_t doubled = v * 2;
+    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
+    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay << 17);
+    return ((int32_t)(product >> 32) + 1) >> 1;
+}
+
+#endif
+
+uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay) {
+    const int32_t *end = v + (n & ~(size_t)3u), *last = v + n;
+    uint32_t changed = 0;
+    for (; v != end; v += 4) {
+#pragma GCC unroll 4
+        for (size_t k = 0; k < 4; k++) {
+            const int32_t next = decayed(v[k], decay);
+            changed |= (uint32_t)next ^ (uint32_t)v[k];
+            v[k] = next;
+        }
+    }
+    for (; v != last; v++) {
+        const int32_t next = decayed(*v, decay);
+        changed |= (uint32_t)next ^ (uint32_t)*v;
+        *v = next;
+    }
+    return changed;
+}
+
+#endif
 
 #if defined(ESNN_KERNELS_RV32)
 
@@ -198,24 +517,67 @@ void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int
     }
 }
 
-/* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
-static inline int32_t leaked(int32_t v, uint32_t decay) {
-    int32_t doubled = v * 2;
-    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
-    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay * 2u);
-    return ((int32_t)(product >> 32) + 1) >> 1;
+void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
+    for (; current != last; current += ESNN_TILE4, rows += stride) {
+        uint32_t lanes[16];
+        const uint16_t *event = events;
+        for (size_t k = 0; k < 16; k += 4) {
+            lanes[k] = lanes[k + 2] = even;
+            lanes[k + 1] = lanes[k + 3] = odd;
+        }
+        do {
+            const uint16_t *until = event + at_most((size_t)(end - event), EVENTS_IN_A_BYTE4);
+            uint32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, h0 = 0, h1 = 0, h2 = 0, h3 = 0;
+            do {
+                const packed *row = (const packed *)(rows + *event * 16u);
+                a0 += row[0];
+                h0 += (row[0] & HIGH_HALVES) >> 4;
+                a1 += row[1];
+                h1 += (row[1] & HIGH_HALVES) >> 4;
+                a2 += row[2];
+                h2 += (row[2] & HIGH_HALVES) >> 4;
+                a3 += row[3];
+                h3 += (row[3] & HIGH_HALVES) >> 4;
+            } while (++event != until);
+            add_bytes(&lanes[0], &lanes[1], a0 - (h0 << 4));
+            add_bytes(&lanes[2], &lanes[3], h0);
+            add_bytes(&lanes[4], &lanes[5], a1 - (h1 << 4));
+            add_bytes(&lanes[6], &lanes[7], h1);
+            add_bytes(&lanes[8], &lanes[9], a2 - (h2 << 4));
+            add_bytes(&lanes[10], &lanes[11], h2);
+            add_bytes(&lanes[12], &lanes[13], a3 - (h3 << 4));
+            add_bytes(&lanes[14], &lanes[15], h3);
+        } while (event != end);
+        for (size_t j = 0; j < 16; j += 4) {
+            int32_t low[4], high[4];
+            int32_t *c = current + j;
+            unpack(low, lanes[j], lanes[j + 1]);
+            unpack(high, lanes[j + 2], lanes[j + 3]);
+            c[0] += low[0] * ((int32_t)1 << factor);
+            c[1] += high[0] * ((int32_t)1 << factor);
+            c[2] += low[1] * ((int32_t)1 << factor);
+            c[3] += high[1] * ((int32_t)1 << factor);
+            c[16] += low[2] * ((int32_t)1 << factor);
+            c[17] += high[2] * ((int32_t)1 << factor);
+            c[18] += low[3] * ((int32_t)1 << factor);
+            c[19] += high[3] * ((int32_t)1 << factor);
+        }
+    }
 }
 
-uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
-                         uint32_t decay, const int32_t *end, uint16_t *events) {
+static inline uint16_t *fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                              uint32_t decay, const int32_t *end, uint16_t *events, int saturate) {
     const int32_t bound = (int32_t)1 << 30;
     uint32_t first = 0;
     do {
 #pragma GCC unroll 4
         for (uint32_t k = 0; k < 4; k++) {
-            int32_t next = leaked(v[k], decay) + current[k];
-            next = next < bound ? next : bound - 1;
-            next = next >= -bound ? next : -bound;
+            int32_t next = decayed(v[k], decay >> 16) + current[k];
+            if (saturate) {
+                next = next < bound ? next : bound - 1;
+                next = next >= -bound ? next : -bound;
+            }
             v[k] = next;
             if (next > threshold[k]) {
                 *events++ = (uint16_t)(first + k);
@@ -227,6 +589,16 @@ uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *thre
         first += 4;
     } while (v != end);
     return events;
+}
+
+uint16_t *esnn_lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                         uint32_t decay, const int32_t *end, uint16_t *events) {
+    return fours(v, current, threshold, decay, end, events, 0);
+}
+
+uint16_t *esnn_lif_saturating_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                    uint32_t decay, const int32_t *end, uint16_t *events) {
+    return fours(v, current, threshold, decay, end, events, 1);
 }
 
 #endif

@@ -9,6 +9,8 @@
     .endm
     file weights, weights.bin
     file extreme_weights, extreme_weights.bin
+    file extreme_codes4, extreme_codes4.bin
+    file extreme_codes2, extreme_codes2.bin
+    file many_events, many_events.bin
     file one_layer, layers_1.bin
     file two_layers, layers_2.bin
-    file model_image, model.bin

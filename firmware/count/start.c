@@ -43,6 +43,10 @@ static void leave(int status) {
     }
 }
 
+__attribute__((noinline, used)) void bench_begin(void) { __asm__ volatile("nop"); }
+
+__attribute__((noinline, used)) void bench_end(void) { __asm__ volatile("nop" ::: "memory"); }
+
 void say(const char *text) { debugger(WRITE0, (uintptr_t)text); }
 
 extern uint32_t bss_start[], bss_end[], stack_top[]; /* from link.ld */

@@ -1,0 +1,78 @@
+/* Plain LIF populations: one decay for all neurons, resets by event list, a fused update.
+ *
+ * Resets touch only the neurons that spiked: delayed ones before the update, from the event list of
+ * the step before, and resets at once after it, from the list that the update wrote. So the update
+ * itself needs no branch for them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "esnn_internal.h"
+
+static esnn_status check(const esnn_header *h, const esnn_population *p) {
+    const esnn_neurons *n = &p->as.neurons;
+    if (p->bits != 0 || (p->flags & ~ESNN_REACHES) != 0 || n->rule != ESNN_RULE_Q15 ||
+        n->max_spikes != 1 || n->reset > ESNN_RESET_ZERO_AT_ONCE ||
+        !esnn_all_zero(&n->synaptic_decay, 7) || !esnn_all_zero(n->reserved, 2)) {
+        return ESNN_ERR_FORMAT;
+    }
+    esnn_status status = esnn_check_u16(h, n->decay, 1, ESNN_DECAY_ONE - 1u);
+    if (status == ESNN_OK) {
+        const int subtracts =
+            n->reset == ESNN_RESET_SUBTRACT || n->reset == ESNN_RESET_SUBTRACT_AT_ONCE;
+        const uint32_t most = subtracts ? ESNN_THRESHOLD_BOUND - 1u : ESNN_NEVER;
+        const uint32_t reaches = (p->flags & ESNN_REACHES) != 0;
+        status = esnn_check_i32(h, n->above, p->size, 0, (int32_t)(most - reaches));
+    }
+    return status == ESNN_OK ? esnn_check_bias(h, n->bias, p->size) : status;
+}
+
+static void reset_before(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
+                         const int32_t *above, int32_t *v, int32_t *current) {
+    const uint8_t reset = p->as.neurons.reset;
+    const int32_t reaches = (p->flags & ESNN_REACHES) != 0;
+    for (uint32_t e = 0; e < slot->n_events; e++) {
+        const uint16_t k = events[e];
+        if (reset == ESNN_RESET_SUBTRACT) {
+            current[k] -= above[k] + reaches;
+        } else {
+            v[k] = 0;
+            current[k] = reset == ESNN_RESET_ZERO ? current[k] : 0;
+        }
+    }
+}
+
+static void reset_after(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
+                        const int32_t *above, int32_t *v) {
+    const int subtracts = p->as.neurons.reset == ESNN_RESET_SUBTRACT_AT_ONCE;
+    const int32_t reaches = (p->flags & ESNN_REACHES) != 0;
+    for (uint32_t e = 0; e < slot->n_events; e++) {
+        const uint16_t k = events[e];
+        v[k] = subtracts ? v[k] - (above[k] + reaches) : 0;
+    }
+}
+
+static void update(const esnn_model *m, uint16_t k, const esnn_currents *in) {
+    const esnn_population *p = &esnn_populations_of(m->image)[k];
+    const esnn_neurons *n = &p->as.neurons;
+    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
+    const uint32_t decay = *esnn_u16(m->image, n->decay);
+    const int32_t *above = esnn_i32(m->image, n->above);
+    int32_t *v = esnn_words(m->arena, slot->state);
+    uint16_t *events = esnn_halves(m->arena, slot->output);
+    if (in->current ==
+        NULL) { /* no input, and nothing to reset: no neuron can reach its threshold */
+        if ((slot->flags & ESNN_RESTING) == 0 && esnn_decay(v, p->size, decay) == 0) {
+            slot->flags |= ESNN_RESTING;
+        }
+        return;
+    }
+    slot->flags &= (uint8_t)~ESNN_RESTING;
+    if (n->reset >= ESNN_RESET_SUBTRACT && n->reset <= ESNN_RESET_ZERO_DISCARD) {
+        reset_before(p, slot, events, above, v, in->current);
+    }
+    slot->n_events = (uint32_t)((slot->flags & ESNN_FREE) != 0 ? esnn_lif : esnn_lif_saturating)(
+        v, in->current, above, decay, p->size, events);
+    if (n->reset >= ESNN_RESET_SUBTRACT_AT_ONCE) {
+        reset_after(p, slot, events, above, v);
+    }
+}
+
+const esnn_population_operation esnn_op_lif = {check, update};

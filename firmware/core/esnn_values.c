@@ -1,0 +1,116 @@
+/* Populations that emit values: integrators and linear states.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "esnn_internal.h"
+
+static int32_t rounded(int32_t x, uint32_t shift) {
+    return shift == 0 ? x : ((x >> (shift - 1u)) + 1) >> 1;
+}
+
+/* state x as a value of so many bits */
+static int32_t value_of(int32_t x, uint32_t shift, uint32_t bits) {
+    return esnn_clamp(rounded(x, shift), (int32_t)1 << (bits - 1u));
+}
+
+static int known_bits(const esnn_population *p) { return p->bits >= 2 && p->bits <= 16; }
+
+static esnn_status check_integrator(const esnn_header *h, const esnn_population *p) {
+    const esnn_integrator *r = &p->as.integrator;
+    if (!known_bits(p) || (p->flags & ~ESNN_DECAY_PER_NEURON) != 0 ||
+        r->shift > ESNN_MAX_STATE_SHIFT || r->activation > ESNN_TABLE || r->zero != 0 ||
+        !esnn_all_zero(r->reserved, 9) || (r->activation == ESNN_TABLE) != (r->table != 0) ||
+        (r->table != 0 && (p->bits != 16 || !esnn_inside(h, r->table, 2u * ESNN_TABLE_SIZE)))) {
+        return ESNN_ERR_FORMAT;
+    }
+    const size_t entries = (p->flags & ESNN_DECAY_PER_NEURON) != 0 ? p->size : 1u;
+    const esnn_status status = esnn_check_u16(h, r->decay, entries, ESNN_DECAY_ONE);
+    return status == ESNN_OK ? esnn_check_bias(h, r->bias, p->size) : status;
+}
+
+static int32_t activated(const esnn_integrator *r, const int16_t *table, int32_t y) {
+    if (r->activation == ESNN_RELU) {
+        return y > 0 ? y : 0;
+    }
+    if (r->activation == ESNN_TABLE) {
+        const uint32_t at = (uint32_t)(y + 32768);
+        const int32_t left = table[at >> 8], right = table[(at >> 8) + 1u];
+        return left + (((right - left) * (int32_t)(at & 255u) + 128) >> 8);
+    }
+    return y;
+}
+
+static void integrate(const esnn_model *m, uint16_t k, const esnn_currents *in) {
+    const esnn_population *p = &esnn_populations_of(m->image)[k];
+    const esnn_integrator *r = &p->as.integrator;
+    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
+    const uint16_t *decay = esnn_u16(m->image, r->decay);
+    const size_t stride = (p->flags & ESNN_DECAY_PER_NEURON) != 0;
+    const int16_t *table = (const int16_t *)(const void *)(m->image + r->table);
+    int32_t *v = esnn_words(m->arena, slot->state);
+    uint16_t *output = esnn_halves(m->arena, slot->output);
+    uint32_t emitted = 0;
+    for (size_t j = 0; j < p->size; j++, decay += stride) {
+        v[j] = esnn_clamp(esnn_leak(v[j], *decay) + in->current[j], ESNN_MEMBRANE_LIMIT);
+        const int32_t y = activated(r, table, value_of(v[j], r->shift, p->bits));
+        output[j] = (uint16_t)y;
+        emitted += y != 0;
+    }
+    slot->n_events = emitted;
+}
+
+const esnn_population_operation esnn_op_integrator = {check_integrator, integrate};
+
+static esnn_status check_linear_state(const esnn_header *h, const esnn_population *p) {
+    const esnn_linear_state *r = &p->as.linear;
+    const uint8_t *image = (const uint8_t *)h;
+    if (!known_bits(p) || p->flags != 0 || !esnn_all_zero(r->reserved, 9) || r->order == 0 ||
+        (uint32_t)r->order * r->blocks != p->size ||
+        !esnn_inside(h, r->matrix, 2u * (uint64_t)r->order * r->order) ||
+        !esnn_inside(h, r->matrix_shift, r->order) || !esnn_inside(h, r->shift, r->order)) {
+        return ESNN_ERR_FORMAT;
+    }
+    for (size_t k = 0; k < r->order; k++) {
+        if (image[r->matrix_shift + k] > 31u || image[r->shift + k] > ESNN_MAX_STATE_SHIFT) {
+            return ESNN_ERR_BOUND;
+        }
+    }
+    return ESNN_OK;
+}
+
+/* one state: row of the matrix times the memory's states before, and its current */
+static int32_t transition(const int16_t *row, const int32_t *before, size_t order, uint32_t shift,
+                          int32_t current) {
+    const int64_t limit = ESNN_MEMBRANE_LIMIT;
+    int64_t sum = 0;
+    for (size_t j = 0; j < order; j++) {
+        sum += (int64_t)row[j] * before[j];
+    }
+    sum = (shift == 0 ? sum : ((sum >> (shift - 1u)) + 1) >> 1) + current;
+    return (int32_t)(sum < -limit ? -limit : sum > limit - 1 ? limit - 1 : sum);
+}
+
+static void move(const esnn_model *m, uint16_t k, const esnn_currents *in) {
+    const esnn_population *p = &esnn_populations_of(m->image)[k];
+    const esnn_linear_state *r = &p->as.linear;
+    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
+    const int16_t *matrix = (const int16_t *)(const void *)(m->image + r->matrix);
+    const uint8_t *matrix_shift = m->image + r->matrix_shift, *shift = m->image + r->shift;
+    int32_t *state = esnn_words(m->arena, slot->state);
+    uint16_t *output = esnn_halves(m->arena, slot->output);
+    int32_t *after = in->current; /* every current is used once, where the new state goes */
+    uint32_t emitted = 0;
+    for (size_t at = 0; at < p->size; at += r->order) {
+        for (size_t i = 0; i < r->order; i++) {
+            after[at + i] = transition(matrix + i * r->order, state + at, r->order, matrix_shift[i],
+                                       after[at + i]);
+        }
+        for (size_t i = 0; i < r->order; i++) {
+            const int32_t y = value_of(after[at + i], shift[i], p->bits);
+            state[at + i] = after[at + i];
+            output[at + i] = (uint16_t)y;
+            emitted += y != 0;
+        }
+    }
+    slot->n_events = emitted;
+}
+
+const esnn_population_operation esnn_op_linear_state = {check_linear_state, move};
