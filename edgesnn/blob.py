@@ -28,6 +28,7 @@ from edgesnn.graph import (
     Activation,
     Adaptation,
     AnalogInput,
+    Conduction,
     Conv,
     DecayRule,
     DelayedSynapses,
@@ -64,7 +65,7 @@ HEADER = struct.Struct("<4sHHIIIIHHIIHBBIIHHI8x")
 POPULATION_SIZE, PROJECTION_SIZE = 64, 48
 # what all records of a kind begin with, and what follows in those of one kind
 POPULATION = struct.Struct("<BBHHHHH")
-NEURONS = struct.Struct("<10IBBH")
+NEURONS = struct.Struct("<11IBBHBB")
 INTEGRATOR = struct.Struct("<IIIBB")
 LINEAR_STATE = struct.Struct("<IIIHH")
 DELAY_LINE = struct.Struct("<IHH")
@@ -85,7 +86,7 @@ PER_NEURON = {name: 1 << k for k, name in enumerate(
     ("decay", "synaptic_decay", "inhibitory_decay", "floor", "reset_to",
      "adaptation_decay", "adaptation_step", "refractory")
 )}  # fmt: skip
-REACHES, LAGGED, ADAPTS, OLD = 1 << 8, 1 << 9, 1 << 10, 1 << 11
+REACHES, ADAPTS, OLD = 1 << 8, 1 << 9, 1 << 10
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,7 @@ def _pack_neurons(part: LIF, body: _Writer) -> tuple[int, bytes]:
         "adaptation_decay": None if adaptation is None else adaptation.decay,
         "adaptation_step": None if adaptation is None else adaptation.step,
         "refractory": None if adaptation is None else adaptation.refractory,
+        "membrane_bias": part.membrane_bias,
     }
     flags = sum(
         flag
@@ -264,11 +266,12 @@ def _pack_neurons(part: LIF, body: _Writer) -> tuple[int, bytes]:
         if (array := arrays[name]) is not None and len(array) > 1
     )
     flags |= REACHES if part.fire is Fire.REACHES else 0
-    flags |= LAGGED if part.lagged else 0
     if adaptation is not None:
         flags |= ADAPTS | (OLD if adaptation.old else 0)
     offsets = [body.add(array) for array in arrays.values()]
-    return flags, NEURONS.pack(*offsets, part.reset, part.rule, part.max_spikes)
+    return flags, NEURONS.pack(
+        *offsets, part.reset, part.rule, part.max_spikes, part.conduction, part.state_bits
+    )
 
 
 def _places(words: int, bits: int) -> npt.NDArray[np.int64]:
@@ -592,11 +595,12 @@ def _unpack_population(read: _Reader, at: int, name: str, names: list[str]) -> P
 
 
 def _unpack_neurons(read: _Reader, at: int, name: str, flags: int, size: int) -> LIF:
-    *offsets, reset, rule, max_spikes = read.record(NEURONS, at)
+    *offsets, reset, rule, max_spikes, conduction, state_bits = read.record(NEURONS, at)
     fields = (
         ("decay", "<u2"), ("threshold", "<i4"), ("bias", "<i4"), ("synaptic_decay", "<u2"),
         ("inhibitory_decay", "<u2"), ("floor", "<i4"), ("reset_to", "<i4"),
         ("adaptation_decay", "<u2"), ("adaptation_step", "<i4"), ("refractory", "<u2"),
+        ("membrane_bias", "<i4"),
     )  # fmt: skip
     arrays = {}
     for (field, dtype), offset in zip(fields, offsets, strict=True):
@@ -617,7 +621,8 @@ def _unpack_neurons(read: _Reader, at: int, name: str, flags: int, size: int) ->
         _there(arrays["threshold"]) + np.int32(fire),
         np.zeros(size, np.int32) if bias is None else bias,
         Reset(reset), arrays["synaptic_decay"], arrays["inhibitory_decay"], DecayRule(rule), fire,
-        bool(flags & LAGGED), max_spikes, arrays["floor"], arrays["reset_to"], adaptation,
+        Conduction(conduction), arrays["membrane_bias"], state_bits, max_spikes,
+        arrays["floor"], arrays["reset_to"], adaptation,
     )  # fmt: skip
 
 

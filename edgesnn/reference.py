@@ -24,6 +24,7 @@ from edgesnn.graph import (
     SYNAPSE_BITS,
     Activation,
     Adaptation,
+    Conduction,
     Conv,
     DecayRule,
     DelayedSynapses,
@@ -99,7 +100,8 @@ def decayed(x: Int64Array, b: UInt16Array, rule: DecayRule) -> Int64Array:
         return leak(x, b)
     if rule is DecayRule.TOWARD_ZERO:
         return np.asarray(np.sign(x) * ((np.abs(x) * b.astype(np.int64)) >> 12), np.int64)
-    return x - (x >> b.astype(np.int64))
+    shifted = x >> b.astype(np.int64)
+    return x - np.where((shifted == 0) & (x > 0), 1, shifted)
 
 
 # ---- projections: the exact sum S of each, from what the source emitted, (samples, size) ----
@@ -285,7 +287,7 @@ class State:
 
     def _fire(self, p: LIF, current: Int64Array, raised: Int64Array) -> Int64Array:
         """Update spiking neurons by one step; the spikes of each."""
-        name, reset = p.name, p.reset
+        name, reset, bits = p.name, p.reset, p.state_bits
         v, emitted = self.membrane[name], self.emitted[name]
         r = (emitted != 0).astype(np.int64)
         threshold = p.threshold.astype(np.int64) + np.zeros_like(v)
@@ -295,23 +297,30 @@ class State:
         x = current
         if p.synaptic_decay is not None:
             i = self.synapse[name]
-            self.synapse[name] = sat(decayed(i, p.synaptic_decay, p.rule) + x, SYNAPSE_BITS)
-            x = i if p.lagged else self.synapse[name]
+            jumped = sat(decayed(i, p.synaptic_decay, p.rule) + x, min(bits, SYNAPSE_BITS))
+            self.synapse[name] = jumped
+            x = {
+                Conduction.JUMPED: jumped,
+                Conduction.DECAYED: decayed(jumped, p.synaptic_decay, p.rule),
+                Conduction.LAGGED: i,
+            }[p.conduction]
+            if p.membrane_bias is not None:
+                x = sat(x + p.membrane_bias, CURRENT_BITS)
         if p.inhibitory_decay is not None:
             w = self._alpha(p, current, r, subtracted)
         else:
             u = decayed(v, p.decay, p.rule)
             if reset is Reset.SUBTRACT:
-                w = sat(u + x - r * subtracted, MEMBRANE_BITS)
+                w = sat(u + x - r * subtracted, bits)
             elif reset is Reset.ZERO:
-                w = sat((1 - r) * u + x, MEMBRANE_BITS)
+                w = sat((1 - r) * u + x, bits)
             elif reset is Reset.ZERO_DISCARD:
-                w = (1 - r) * sat(u + x, MEMBRANE_BITS)
+                w = (1 - r) * sat(u + x, bits)
             elif reset is Reset.SUBTRACT_RESIDUE:
                 q = self._passes(p, v, threshold)
-                w = sat(u + x - q * threshold, MEMBRANE_BITS)
+                w = sat(u + x - q * threshold, bits)
             else:
-                w = sat(u + x, MEMBRANE_BITS)
+                w = sat(u + x, bits)
         tested = w
         if p.adaptation is not None and p.adaptation.refractory is not None:
             tested = w - self.refractory[name]
@@ -320,11 +329,11 @@ class State:
             s *= np.minimum(w // threshold, p.max_spikes)
         v = w
         if reset is Reset.SUBTRACT_AT_ONCE:
-            v = sat(w - s * threshold, MEMBRANE_BITS)
+            v = sat(w - s * threshold, bits)
         elif reset is Reset.ZERO_AT_ONCE:
             v = np.where(s > 0, 0 if p.reset_to is None else p.reset_to, w)
         elif reset is Reset.SUBTRACT_RESIDUE:
-            v = sat(w - (s - q) * threshold, MEMBRANE_BITS)
+            v = sat(w - (s - q) * threshold, bits)
         if p.floor is not None:
             v = np.maximum(v, p.floor)
         self.membrane[name] = v.astype(np.int64)
@@ -359,11 +368,12 @@ class State:
         """The membrane of Alpha neurons: the sum of a rising and a falling current."""
         assert p.inhibitory_decay is not None
         i, h = self.synapse[p.name], self.inhibition[p.name]
-        h = sat(decayed(h, p.inhibitory_decay, p.rule) - current, SYNAPSE_BITS)
+        h = decayed(h, p.inhibitory_decay, p.rule) - current
+        h = sat(h, min(p.state_bits, SYNAPSE_BITS))
         keep = 1 - r if p.reset is Reset.ZERO_DISCARD else np.ones_like(r)
         self.synapse[p.name], self.inhibition[p.name] = keep * i, keep * h
         w = keep * (i + h)
-        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, MEMBRANE_BITS)
+        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, p.state_bits)
 
     def _read_out(self) -> None:
         readout = self.graph.readout

@@ -17,6 +17,7 @@ from edgesnn.graph import (
     Activation,
     Adaptation,
     AnalogInput,
+    Conduction,
     Conv,
     DecayRule,
     DelayedSynapses,
@@ -106,13 +107,18 @@ def lif(dice: Dice, name: str, size: int) -> LIF:
         )
     if kind in ("cuba", "alpha") or (kind not in ("plain", "cuba", "alpha") and dice.maybe(0.3)):
         values["synaptic_decay"] = decay(dice, size, rule)
-        values["lagged"] = kind != "alpha" and dice.maybe(0.3)
+        if kind != "alpha":
+            values["conduction"] = dice.pick(*Conduction)
+            bias = dice.array(np.int32, size, -(1 << 20), 1 << 20)
+            values["membrane_bias"] = bias if dice.maybe(0.3) else None
     late = reset in (Reset.SUBTRACT, Reset.ZERO, Reset.ZERO_DISCARD)
     if kind not in ("plain", "alpha") and not (kind == "adaptive" and late) and dice.maybe(0.3):
         values["floor"] = dice.one_or_all(np.int32, size, -(1 << 30), 0)
     if reset is Reset.ZERO_AT_ONCE and dice.maybe(0.3):
         values["reset_to"] = dice.one_or_all(np.int32, size, -1000, 1000)
     limit = THRESHOLD_BOUND - 1 if reset.subtracts or kind == "adaptive" else NEVER
+    if kind not in ("plain",) and dice.maybe(0.3):
+        values["state_bits"] = dice.number(16, 31)
     return LIF(
         name=name,
         decay=decay(dice, 1 if kind == "plain" and dice.maybe(0.8) else size, rule),

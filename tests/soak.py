@@ -175,7 +175,11 @@ def _record_for_ever(path: str, seen: Synchronized[int], up: Synchronized[int]) 
         log.board(board, "virtual://")
         up.value = 1
         done = {} if log.read is None else {r.number: r for r in log.read.recordings if r.complete}
-        for recording in range(1 << 30):
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        recording = -1
+        while parent.is_alive():  # it must not outlive a soak that is stopped
+            recording += 1
             if recording in done:
                 continue
             number = 0

@@ -55,6 +55,7 @@ enum {
     ESNN_RESET_SUBTRACT_RESIDUE
 };
 enum { ESNN_RULE_Q15, ESNN_RULE_TOWARD_ZERO, ESNN_RULE_BIT_SHIFT };
+enum { ESNN_JUMPED, ESNN_DECAYED, ESNN_LAGGED };
 enum { ESNN_IDENTITY, ESNN_RELU, ESNN_TABLE };
 enum { ESNN_PORT_CURRENT, ESNN_PORT_THRESHOLD };
 enum { ESNN_POTENTIAL_LAST, ESNN_POTENTIAL_MAX, ESNN_POTENTIAL_SUM };
@@ -70,9 +71,8 @@ enum {
     ESNN_STEP_PER_NEURON = 1 << 6,
     ESNN_REFRACTORY_PER_NEURON = 1 << 7,
     ESNN_REACHES = 1 << 8,
-    ESNN_LAGGED = 1 << 9,
-    ESNN_ADAPTS = 1 << 10,
-    ESNN_OLD = 1 << 11
+    ESNN_ADAPTS = 1 << 9,
+    ESNN_OLD = 1 << 10
 };
 
 typedef struct {
@@ -94,10 +94,10 @@ typedef struct {
 typedef struct {
     uint32_t decay, above, bias;
     uint32_t synaptic_decay, inhibitory_decay, floor, reset_to;
-    uint32_t adaptation_decay, adaptation_step, refractory;
+    uint32_t adaptation_decay, adaptation_step, refractory, membrane_bias;
     uint8_t reset, rule;
     uint16_t max_spikes;
-    uint32_t reserved[2];
+    uint8_t conduction, state_bits, zero[2];
 } esnn_neurons;
 
 typedef struct {
@@ -315,6 +315,7 @@ static inline int32_t esnn_add_saturating(int32_t a, int32_t b) {
     return a + b;
 }
 
+#define ESNN_MEMBRANE_BITS 31u
 #define ESNN_CURRENT_LIMIT ((int32_t)1 << 29)  /* of sat(x, 30) */
 #define ESNN_MEMBRANE_LIMIT ((int32_t)1 << 30) /* of sat(x, 31) */
 
