@@ -34,7 +34,7 @@ STATUS = {
     -9: "it needs a larger arena",
     -10: "the frame is not what the input takes, or a value is wider",
     -11: "its self-test gave other bits",
-    -12: "it needs an operation that this build leaves out",
+    -12: "it needs an operation that this build leaves out (`edgesnn operations` lists a model's)",
 }
 
 
