@@ -91,4 +91,4 @@ build/golden/%/installed.stamp:
 .PHONY: count
 count: $(VENV)/demo.stamp ## Count the kernels' instructions on every core, exactly, and compare with the baseline
 	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-system-misc
-	$(RUN)/python firmware/count/count.py $(if $(MODEL),--model $(MODEL))
+	$(RUN)/python -m firmware.count.count $(if $(MODEL),--model $(MODEL))
