@@ -6,7 +6,8 @@ RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
 	firmware/app/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
-	firmware/boards/*/*.[ch] firmware/count/*.[ch] tests/*.[ch])
+	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
+	tests/*.[ch])
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
 
@@ -20,9 +21,23 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
+	@.ci/need $(PYTHON) clang dbus-daemon $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
+
+# a share of all of it: 10,000,000 frames through the virtual board, 100,000 through an emulated one,
+# bad links, 1,000 killed hosts
+BUDGET ?= 1
+
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed hosts (BUDGET=0.01 for a taste)
+	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
+	$(RUN)/python tests/soak.py --budget $(BUDGET)
+
+.PHONY: bench-link
+bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
+	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
+	$(RUN)/python -m edgesnn.devices.bench
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C

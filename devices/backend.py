@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from edgesnn import blob
 from edgesnn.devices.board import Board
 from edgesnn.devices.qemu import BOARDS
@@ -10,6 +12,8 @@ from edgesnn.devices.transport import open_transport
 from edgesnn.errors import DeviceError, MissingError
 from edgesnn.graph import Int16Array
 from edgesnn.reference import Outputs, Progress
+
+END_WITH_THEIR_LINK = ("virtual:", "qemu:", "session:")
 
 
 def board_url(name: str) -> str:
@@ -22,22 +26,29 @@ def board_url(name: str) -> str:
         return "virtual://"
     if name in BOARDS:
         return f"qemu://{name}"
-    if "/" in name or name.upper().startswith("COM"):
+    if "/" in name or ":" in name or name.upper().startswith("COM"):
         return name
     known = ", ".join(["virtual", *BOARDS])
     raise MissingError(f"no board is called '{name}': there is {known}, or give a port or URL")
 
 
-def open_board(name: str) -> Board:
+def open_board(name: str, *, reconnect: bool = False) -> Board:
     """The board of that name, port or URL, ready to be talked to.
+
+    Args:
+        name: as of `board_url`.
+        reconnect: where the link fails in the middle of a stream, open it again and go on, if the
+            board has kept its state. Boards that end with their link are not opened again.
 
     Raises:
         MissingError: there is none.
         DeviceError: it does not answer.
     """
-    transport = open_transport(board_url(name))
+    url = board_url(name)
+    transport = open_transport(url)
+    ends = url.startswith(END_WITH_THEIR_LINK)
     try:
-        return Board(transport)
+        return Board(transport, partial(open_transport, url) if reconnect and not ends else None)
     except BaseException:
         transport.close()
         raise

@@ -1,74 +1,87 @@
-"""Commands that need a board: `stream` and `verify`."""
+"""Commands that need a board or a session: `stream`, `verify`, `record` and `replay`."""
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgesnn.cli import Given, recording_options
+
 if TYPE_CHECKING:
+    from edgesnn.devices.log import LogWriter
     from edgesnn.devices.session import Session
     from edgesnn.reference import Outputs
 
 PATH = click.Path(path_type=Path)
-BOARD = click.option(
-    "--board", "--port", "board", default="virtual", show_default=True,
-    help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a URL.",
-)  # fmt: skip
-INPUT = click.option(
-    "--input", "recordings", type=PATH, required=True,
-    help="Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy.",
-)  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+def board_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that name a board; the command gets the argument `board`."""
+
+    @click.option(
+        "--board",
+        "--port",
+        "board",
+        default="virtual",
+        show_default=True,
+        help="virtual, an emulated board such as mps2-an386, a port such as /dev/ttyACM0, or a "
+        "URL.",
+    )
+    @click.option("--ble", help="A board over Bluetooth, by its name or address.")
+    @functools.wraps(command)
+    def with_board(*, board: str, ble: str | None, **rest: Any) -> None:
+        command(board=board if ble is None else f"ble://{ble}", **rest)
+
+    return with_board  # fmt: skip
+
+
+INPUT = recording_options("--input")
+REALTIME = click.option(
+    "--realtime", is_flag=True, help="At the pace of the sensor, not of the board."
+)
+RATE = click.option("--rate", type=float, help="Frames a second; default: what the model says.")
 
 
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
-@click.option("--realtime", is_flag=True, help="At the pace of the sensor, not of the board.")
-@click.option("--rate", type=float, help="Frames a second; default: what the model says.")
+@board_options
+@REALTIME
+@RATE
 @JSON
 def stream(
-    model: Path, recordings: Path, board: str, realtime: bool, rate: float | None, as_json: bool
+    model: Path, given: Given, board: str, realtime: bool, rate: float | None, as_json: bool
 ) -> None:
     """Stream recordings to a board and print what it recognises, and every frame's fate."""
-    from edgesnn.errors import DeviceError, ModelError
-
-    period = 0.0
-    loaded, frames = _load(model, recordings)
-    if realtime:
-        if not rate and not loaded.graph.step_us:
-            raise ModelError(f"{model} does not say how often a frame comes: give it with --rate")
-        period = 1 / rate if rate else loaded.graph.step_us / 1e6
+    loaded, frames = _load(model, given)
+    period = _period(model, loaded, realtime, rate)
     session = _stream(board, loaded, frames, period)
     for sample, label in enumerate(session.outputs.labels):
         if not as_json:
             name = loaded.classes[label] if label >= 0 else "no answer"
             click.echo(f"recording {sample}: {name}")
     _print(facts(session), as_json)
-    if session.lost:
-        sample, step = session.lost[0]
-        raise DeviceError(
-            f"{len(session.lost)} frames were lost, the first is step {step} of recording "
-            f"{sample}: check the link"
-        )
+    _complain_of_losses(session)
 
 
 @click.command()
 @click.argument("model", type=PATH)
 @INPUT
-@BOARD
+@board_options
 @JSON
-def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
+def verify(model: Path, given: Given, board: str, as_json: bool) -> None:
     """Prove that a board computes what the reference computes, bit for bit, or exit with 1."""
     from edgesnn import reference
     from edgesnn.errors import MismatchError
     from edgesnn.terminal import progress_bar
 
-    loaded, frames = _load(model, recordings)
+    loaded, frames = _load(model, given)
     with progress_bar("reference", frames.shape[0] * frames.shape[1]) as advance:
         expected = reference.run(loaded.graph, frames, advance)
     session = _stream(board, loaded, frames, 0.0)
@@ -76,6 +89,85 @@ def verify(model: Path, recordings: Path, board: str, as_json: bool) -> None:
     difference = first_difference(session, expected)
     if difference is not None:
         raise MismatchError(f"board {session.board} disagrees with the reference: {difference}")
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@INPUT
+@board_options
+@click.option(
+    "-o", "--output", type=PATH, required=True, help="The session log; usual name: NAME.esnl."
+)
+@REALTIME
+@RATE
+@click.option("--resume", is_flag=True, help="Go on with a session that was cut.")
+@JSON
+def record(
+    model: Path, given: Given, board: str, output: Path, realtime: bool, rate: float | None,
+    resume: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Stream recordings to a board and write down every frame and answer, for `replay`.
+
+    The log survives a kill at any moment; --resume goes on from there.
+    """
+    from edgesnn.devices.log import LogWriter
+    from edgesnn.errors import ModelError
+
+    loaded, frames = _load(model, given)
+    period = _period(model, loaded, realtime, rate)
+    if resume:
+        log = LogWriter.go_on(output)
+        if log.read is not None and log.read.model.image != loaded.image:
+            raise ModelError(
+                f"{output} was recorded with another model than {model}: give the one that it was "
+                "begun with"
+            )
+    else:
+        log = LogWriter.create(output, loaded, source=str(given.path), period=period)
+    with log:
+        session = _stream(board, loaded, frames, period, log)
+        log.closed()
+    _print({**facts(session), "log": str(output)}, as_json)
+    _complain_of_losses(session)
+
+
+@click.command()
+@click.argument("log", type=PATH)
+@click.option(
+    "--backend", default="core", show_default=True,
+    help="core compares step, label and digest of all spikes and scores; reference also the rest.",
+)  # fmt: skip
+@JSON
+def replay(log: Path, backend: str, as_json: bool) -> None:
+    """Run a recorded session again, and exit with 1 unless every answer is reproduced."""
+    from edgesnn.devices.log import read
+    from edgesnn.devices.record import replay as run_again
+    from edgesnn.errors import MismatchError
+    from edgesnn.terminal import progress_bar
+
+    session = read(log)
+    total = sum(len(recording.frames) for recording in session.recordings)
+    with progress_bar(f"replaying on {backend}", total) as advance:
+        done = run_again(session, backend, advance)
+    values = {
+        "recordings": len(session.recordings),
+        "frames": total,
+        "frames_answered": session.answered,
+        "frames_lost": [list(place) for place in session.lost],
+        "answers_reproduced": done.answers - len(done.different),
+        "closed": session.closed,
+        "cut_bytes": session.cut_bytes,
+        "board": session.boards[-1]["name"] if session.boards else None,
+        "firmware": session.boards[-1]["firmware"] if session.boards else None,
+        "model_sha256": session.session["model_sha256"],
+    }
+    _print(values, as_json)
+    if done.different:
+        recording, frame = done.different[0]
+        raise MismatchError(
+            f"{backend} gives {len(done.different)} other answers than the session, the first at "
+            f"frame {frame} of recording {recording}: compare the firmware's version with this one"
+        )
 
 
 def facts(session: Session) -> dict[str, Any]:
@@ -104,7 +196,7 @@ def first_difference(session: Session, expected: Outputs) -> str | None:
     """The first frame that was lost or has other spikes or scores than expected, in words."""
     import numpy as np
 
-    from edgesnn.devices.session import Fate
+    from edgesnn.devices.board import Fate
 
     if session.lost:
         sample, step = session.lost[0]
@@ -121,15 +213,40 @@ def first_difference(session: Session, expected: Outputs) -> str | None:
     )
 
 
-def _load(model: Path, recordings: Path) -> Any:
+def _load(model: Path, given: Given) -> Any:
     from edgesnn import blob
-    from edgesnn.cli import load_recordings
 
     loaded = blob.load(model)
-    return loaded, loaded.graph.input.quantize(load_recordings(recordings))
+    return loaded, loaded.graph.input.quantize(given.load_for(loaded.graph).signal)
 
 
-def _stream(name: str, model: Any, frames: Any, period: float) -> Session:
+def _period(model: Path, loaded: Any, realtime: bool, rate: float | None) -> float:
+    """Seconds from frame to frame, 0 where nothing says so."""
+    from edgesnn.errors import ModelError
+
+    if not realtime:
+        return 0.0
+    if rate is not None and not rate > 0:
+        raise ModelError(f"--rate {rate:g} is no number of frames a second: give one above 0")
+    if not rate and not loaded.graph.step_us:
+        raise ModelError(f"{model} does not say how often a frame comes: give it with --rate")
+    return 1 / rate if rate else loaded.graph.step_us / 1e6
+
+
+def _complain_of_losses(session: Session) -> None:
+    from edgesnn.errors import DeviceError
+
+    if session.lost:
+        sample, step = session.lost[0]
+        raise DeviceError(
+            f"{len(session.lost)} frames were lost, the first is step {step} of recording "
+            f"{sample}: check the link"
+        )
+
+
+def _stream(
+    name: str, model: Any, frames: Any, period: float, log: LogWriter | None = None
+) -> Session:
     from edgesnn.devices.backend import open_board
     from edgesnn.devices.session import Stream
     from edgesnn.terminal import progress_bar
@@ -137,9 +254,11 @@ def _stream(name: str, model: Any, frames: Any, period: float) -> Session:
     with open_board(name) as board:
         with progress_bar(f"model to {board.info.name}", len(model.image)) as advance:
             board.put_model(model, advance)
+        if log is not None:
+            log.board(board, name)
         total = frames.shape[0] * frames.shape[1]
         with progress_bar(f"streaming to {board.info.name}", total) as advance:
-            return Stream(board, frames, period).run(advance)
+            return Stream(board, frames, period, log=log).run(advance)
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

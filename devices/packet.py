@@ -12,6 +12,7 @@ from dataclasses import dataclass
 HEAD = struct.Struct("<BH")
 TAIL = struct.Struct("<I")
 FULL_BLOCK = 255
+_CODES = [bytes([code]) for code in range(FULL_BLOCK + 1)]
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,17 @@ class Packet:
 
 def stuff(data: bytes) -> bytes:
     """Consistent overhead byte stuffing: the same bytes without a 0 (Cheshire and Baker, 1999)."""
-    out = bytearray()
-    at = 0
-    for piece in data.split(b"\0"):
-        end = at + len(piece)
-        while end - at >= FULL_BLOCK - 1:
-            out.append(FULL_BLOCK)
-            out += data[at : at + FULL_BLOCK - 1]
-            at += FULL_BLOCK - 1
-        if at < len(data) or not piece:  # a full block at the very end says it all
-            out.append(end - at + 1)
-            out += data[at:end]
-        at = end + 1
-    return bytes(out)
+    out = []
+    pieces = data.split(b"\0")
+    last = len(pieces) - 1
+    for k, piece in enumerate(pieces):
+        while len(piece) >= FULL_BLOCK - 1:
+            out += [_CODES[FULL_BLOCK], piece[: FULL_BLOCK - 1]]
+            piece = piece[FULL_BLOCK - 1 :]
+            if k == last and not piece:  # a full block at the very end says it all
+                return b"".join(out)
+        out += [_CODES[len(piece) + 1], piece]
+    return b"".join(out)
 
 
 def stuffed_bytes(size: int) -> int:
@@ -47,18 +46,23 @@ def stuffed_bytes(size: int) -> int:
 
 def unstuff(data: bytes) -> bytes | None:
     """The inverse of `stuff`; None where no data could have given these bytes."""
-    out = bytearray()
+    out = bytearray(data)
+    end = len(data)
+    full = []
     at = 0
-    while at < len(data):
+    while at < end:  # a length byte becomes the 0 that its block ends with, one block earlier
         code = data[at]
-        block = data[at + 1 : at + code]
-        if len(block) != code - 1:
-            return None
-        out += block
+        out[at] = 0
         at += code
-        if code != FULL_BLOCK and at < len(data):
-            out.append(0)
-    return bytes(out)
+        if code == FULL_BLOCK:
+            full.append(at)
+        elif not code:
+            return None
+    if at != end:
+        return None
+    for place in reversed(full):
+        del out[place : place + 1]  # behind a full block there is no 0
+    return bytes(out[1:])
 
 
 def encode(packet: Packet) -> bytes:
@@ -88,6 +92,11 @@ class Decoder:
         self._capacity = capacity
         self._pending = bytearray()
         self._skip = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes that have come behind the last delimiter and are kept."""
+        return len(self._pending)
 
     def feed(self, data: bytes) -> list[Packet]:
         """The packets that these bytes complete, in order."""

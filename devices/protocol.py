@@ -11,24 +11,49 @@ from edgesnn.errors import DeviceError
 from edgesnn.graph import Int32Array
 from edgesnn.runtime import status_text
 
-VERSION = 1
+VERSION = 2
 HELLO, MODEL_BEGIN, MODEL_DATA, MODEL_END = 0x01, 0x02, 0x03, 0x04
 RESET, FRAME, EVENTS, SELFTEST = 0x05, 0x06, 0x07, 0x08
-STATUS, INFO, RESULT = 0x80, 0x81, 0x82
+SUBSCRIBE, LIST, SELECT, COUNT = 0x09, 0x0A, 0x0B, 0x0C
+STATUS, INFO, RESULT, MODELS, COUNTERS = 0x80, 0x81, 0x82, 0x83, 0x84
+MODEL_LOADED, RESUMED = 1, 2
+NOTHING, SPIKES, POTENTIALS = 0, 1, 2
 ERR_NO_MODEL, ERR_PACKET, ERR_TOO_LARGE, ERR_ORDER = -64, -65, -66, -67
+ERR_SLOT, ERR_POPULATION, ERR_GREETING, ERR_GAP = -68, -69, -70, -71
 ERR_ARENA = -9
 
+_HELLO = struct.Struct("<BxxxI")
 _STATUS = struct.Struct("<BbHII")
-_INFO = struct.Struct("<BBHIII")
-_RESULT = struct.Struct("<HHIIIIII")
+_INFO = struct.Struct("<BBHIIIHBxI")
+_RESULT = struct.Struct("<HHIIIIIII")
+_MODELS = struct.Struct("<Bxxx")
+_MODEL = struct.Struct("<II")
+_COUNTERS = struct.Struct("<9I")
+STAMP = struct.Struct("<I")
 RESULT_BYTES = _RESULT.size
+HELLO_BYTES = _HELLO.size
+NO_SLOT = 255
 
 _WORDS = {
     ERR_NO_MODEL: "it holds no model",
     ERR_PACKET: "it does not know this packet, or its length is wrong",
     ERR_TOO_LARGE: "its frames or answers do not fit into a packet",
     ERR_ORDER: "a piece of the model came out of order",
+    ERR_SLOT: "it has no such slot: list its models for those it has",
+    ERR_POPULATION: "the model has no such population of neurons",
+    ERR_GREETING: "it was started anew and has not been greeted since",
+    ERR_GAP: "a packet before this one did not reach it",
 }
+
+
+def token_of(payload: bytes) -> int:
+    """The token in the payload of HELLO. Raises DeviceError for another length."""
+    return _unpack(_HELLO, payload, "HELLO")[1]
+
+
+def hello(token: int) -> bytes:
+    """The payload of HELLO; a board keeps count of one host, known by its token, 32 bits."""
+    return _HELLO.pack(VERSION, token)
 
 
 @dataclass(frozen=True)
@@ -45,6 +70,10 @@ class Status:
         """Raises DeviceError for a payload of another length."""
         request, code, _, needed, there = _unpack(_STATUS, payload, "STATUS")
         return cls(request, code, needed, there)
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        return _STATUS.pack(self.request, self.code, 0, self.needed, self.there)
 
     def text(self) -> str:
         """The verdict in words."""
@@ -63,31 +92,60 @@ class Info:
     Attributes:
         version: of the protocol.
         model_loaded: whether a model is ready to run.
+        resumed: whether the board knew the host's token, and so has kept what it was told.
         payload_limit: longest payload it takes or gives, bytes.
         window: bytes that may be under way to it, unanswered.
-        model_bytes, arena_bytes: room for an image and for its state.
+        model_bytes, arena_bytes: room for images and for the state of one model.
+        last: number of the last packet that it took.
+        slots: models that it can hold at most.
+        steps: of the model since its reset.
         name: of the board.
+        firmware: version of the software on it.
     """
 
     version: int
     model_loaded: bool
+    resumed: bool
     payload_limit: int
     window: int
     model_bytes: int
     arena_bytes: int
+    last: int
+    slots: int
+    steps: int
     name: str
+    firmware: str
 
     @classmethod
     def unpack(cls, payload: bytes) -> Info:
         """Raises DeviceError for a payload that is too short or another protocol version."""
-        if payload[:1] != bytes([VERSION]):
-            raise DeviceError(
-                f"the board speaks protocol version {payload[0] if payload else 'none'}, this "
-                f"edgesnn speaks {VERSION}: update the older of the two"
+        theirs = payload[0] if payload else 0
+        if theirs != VERSION:
+            old, do = (
+                ("the firmware on it is older", "flash the current firmware")
+                if theirs < VERSION
+                else ("this edgesnn is older", "update edgesnn")
             )
-        version, loaded, limit, window, model, arena = _unpack(_INFO, payload[: _INFO.size], "INFO")
-        name = payload[_INFO.size :].decode("ascii", "replace")
-        return cls(version, bool(loaded), limit, window, model, arena, name)
+            raise DeviceError(
+                f"the board speaks protocol version {theirs}, this edgesnn speaks {VERSION}: "
+                f"{old}, {do}"
+            )
+        fields = _unpack(_INFO, payload[: _INFO.size], "INFO")
+        version, flags, limit, window, model, arena, last, slots, steps = fields
+        text = payload[_INFO.size :].decode("ascii", "replace")
+        name, _, firmware = text.rpartition(" ")
+        return cls(
+            version, bool(flags & MODEL_LOADED), bool(flags & RESUMED), limit, window, model,
+            arena, last, slots, steps, name, firmware,
+        )  # fmt: skip
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        flags = MODEL_LOADED * self.model_loaded | RESUMED * self.resumed
+        return _INFO.pack(
+            self.version, flags, self.payload_limit, self.window, self.model_bytes,
+            self.arena_bytes, self.last, self.slots, self.steps,
+        ) + f"{self.name} {self.firmware}".encode("ascii", "replace")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,7 +158,9 @@ class Result:
         spikes, synops, macs: of this step, as in `edgesnn.reference.Outputs`.
         digest: CRC-32 of this step's spikes and scores (`edgesnn.reference.digest`).
         micros: what the step took on the board, µs (0: it has no clock).
+        stamp: time stamp of the frame, µs modulo 2**32.
         scores: (classes,) int32.
+        subscribed: the bytes behind the scores: what was subscribed to (`Board.subscribe`).
     """
 
     label: int
@@ -110,20 +170,100 @@ class Result:
     macs: int
     digest: int
     micros: int
+    stamp: int
     scores: Int32Array
+    subscribed: bytes = b""
 
     @classmethod
     def unpack(cls, payload: bytes) -> Result:
-        """Raises DeviceError for a payload whose length does not fit its scores."""
+        """Raises DeviceError for a payload that is too short for its scores."""
         fields = _unpack(_RESULT, payload[:RESULT_BYTES], "RESULT")
-        label, count, step, spikes, synops, macs, digest, micros = fields
-        if len(payload) != result_bytes(count):
+        label, count, step, spikes, synops, macs, digest, micros, stamp = fields
+        end = result_bytes(count)
+        if len(payload) < end:
             raise DeviceError(
-                f"the board sent RESULT with {len(payload)} bytes, not {result_bytes(count)} for "
-                f"{count} scores: update it"
+                f"the board sent RESULT with {len(payload)} bytes, not {end} for {count} scores: "
+                "update it"
             )
-        scores = np.frombuffer(payload, "<i4", offset=RESULT_BYTES)
-        return cls(label, step, spikes, synops, macs, digest, micros, scores.astype(np.int32))
+        scores = np.frombuffer(payload, "<i4", count, RESULT_BYTES)
+        return cls(label, step, spikes, synops, macs, digest, micros, stamp, scores, payload[end:])
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        scores = self.scores.astype("<i4")
+        return _RESULT.pack(
+            self.label, len(scores), self.step, self.spikes, self.synops, self.macs, self.digest,
+            self.micros, self.stamp,
+        ) + scores.tobytes() + self.subscribed  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A model that a board holds: the bytes of its image, and the CRC-32 that stands in it."""
+
+    image_bytes: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a board holds.
+
+    Attributes:
+        selected: number of the slot whose model is loaded; None if none is.
+        slots: filled ones, from number 0.
+    """
+
+    selected: int | None
+    slots: tuple[Slot, ...]
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Models:
+        """Raises DeviceError for a payload that no list of models has."""
+        (selected,) = _unpack(_MODELS, payload[: _MODELS.size], "MODELS")
+        rest = payload[_MODELS.size :]
+        if len(rest) % _MODEL.size:
+            raise DeviceError(f"the board sent MODELS with {len(payload)} bytes: update it")
+        slots = tuple(Slot(*fields) for fields in _MODEL.iter_unpack(rest))
+        return cls(None if selected == NO_SLOT else selected, slots)
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        selected = NO_SLOT if self.selected is None else self.selected
+        models = [_MODEL.pack(slot.image_bytes, slot.crc) for slot in self.slots]
+        return _MODELS.pack(selected) + b"".join(models)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a board has counted since it was started; each wraps at 2**32.
+
+    Attributes:
+        clock_us: the board's clock, µs (0: it has none).
+        taken: packets that were run or refused.
+        copies: packets dropped because their number had been taken before.
+        gaps: packets refused because one before them did not come.
+        refused: answers that said no.
+        steps: of models.
+        longest_step_us: µs.
+        bad: damaged or oversized packets.
+        overruns: bytes that came faster than they could be held back.
+    """
+
+    clock_us: int
+    taken: int
+    copies: int
+    gaps: int
+    refused: int
+    steps: int
+    longest_step_us: int
+    bad: int
+    overruns: int
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Counters:
+        """Raises DeviceError for a payload of another length."""
+        return cls(*_unpack(_COUNTERS, payload, "COUNTERS"))
 
 
 def result_bytes(classes: int) -> int:

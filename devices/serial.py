@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import select
+from io import UnsupportedOperation
 from pathlib import Path
 
 import serial
@@ -34,21 +37,33 @@ class SerialTransport:
             )
         except (serial.SerialException, ValueError, OSError) as error:
             raise _open_error(port, error) from None
-        self._timeout = 0.0
 
     def read(self, timeout: float) -> bytes:
         """See `Transport.read`."""
         try:
-            if timeout != self._timeout:
-                self._line.timeout = self._timeout = timeout
+            if not self._wait(timeout):
+                return b""
             first: bytes = self._line.read(1)
             if not first:
                 return first
             waiting: int = self._line.in_waiting
             return first + (self._line.read(waiting) if waiting else b"")
-        except (serial.SerialException, OSError, TypeError) as error:
-            # TypeError: pyserial's answer to a read on a line that was closed under it
+        except (serial.SerialException, OSError, TypeError, ValueError) as error:
+            # TypeError, ValueError: what a read gives on a line that was closed under it
             raise self._gone() from error
+
+    def _wait(self, timeout: float) -> bool:
+        """Whether there may be something to read; waits for it."""
+        if not timeout:
+            return True
+        try:
+            line: int = self._line.fileno()
+        except (AttributeError, UnsupportedOperation):
+            # a line without a descriptor; setting its timeout is slow on one that has one
+            if timeout != self._line.timeout:
+                self._line.timeout = timeout
+            return True
+        return bool(select.select([line], [], [], timeout)[0])
 
     def write(self, data: bytes) -> None:
         """See `Transport.write`."""
@@ -59,7 +74,11 @@ class SerialTransport:
 
     def close(self) -> None:
         """Close the line."""
+        # pyserial forgets to close a socket whose other end has gone
+        socket = getattr(self._line, "_socket", None)
         self._line.close()
+        if socket is not None:
+            socket.close()
 
     def _gone(self) -> DeviceError:
         return DeviceError(
@@ -80,5 +99,15 @@ def _open_error(port: str, error: Exception) -> MissingError | DeviceError:
 
 
 def open_serial(rest: str) -> SerialTransport:
-    """The transport of `serial://PORT`."""
-    return SerialTransport(rest)
+    """The transport of `serial://PORT` or `serial://PORT?baud=BAUD`.
+
+    Raises:
+        DeviceError: BAUD is no number, or the port cannot be opened.
+        MissingError: there is no such port.
+    """
+    port, question, asked = rest.partition("?baud=")
+    if question and not re.fullmatch("[1-9][0-9]{0,7}", asked):
+        raise DeviceError(
+            f"port {port} cannot have '{asked}' for a baud rate: give a number, as ?baud={BAUD}"
+        )
+    return SerialTransport(port, int(asked or BAUD))

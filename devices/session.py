@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesnn.devices.board import ANSWER_TIMEOUT, Answer, Board
+from edgesnn.devices.board import RETRY_AFTER, Answer, Board, Fate
+from edgesnn.devices.log import LogWriter
+from edgesnn.devices.record import record
 from edgesnn.errors import ModelError
 from edgesnn.graph import Int16Array
 from edgesnn.reference import Outputs, Progress
-
-
-class Fate(enum.IntEnum):
-    """What became of a frame."""
-
-    WAITING = 0
-    ANSWERED = 1
-    LOST = 2
 
 
 @dataclass
@@ -31,7 +24,7 @@ class Session:
     Attributes:
         fates: (samples, steps) uint8 of `Fate`.
         missed: (samples,) int64, frames of each sample that the board's step counter says it never
-            saw; the other lost ones were computed and only their answers were lost.
+            saw; of the others that were lost only the answers were.
         latency: (samples, steps) float64, seconds from sending to answer, NaN where lost.
         micros: (samples, steps) int64, µs that each step took on the board.
         spikes: (samples, steps) int64, spikes of each step.
@@ -59,8 +52,8 @@ class Session:
 
     @property
     def lost(self) -> list[tuple[int, int]]:
-        """(sample, step) of every frame that was lost."""
-        return [(int(s), int(t)) for s, t in np.argwhere(self.fates == Fate.LOST)]
+        """(sample, step) of every frame that has no answer, whatever became of it."""
+        return [(int(s), int(t)) for s, t in np.argwhere(self.fates > Fate.ANSWERED)]
 
     def agreement(self, expected: Outputs) -> float:
         """Share of all frames whose spikes and scores are the expected ones, bit for bit."""
@@ -79,7 +72,10 @@ class Stream:
         board: with a model on it.
         frames: (samples, steps, input size) int16.
         period: seconds from frame to frame; 0 as fast as the board takes them.
-        timeout: seconds without any answer after which what is under way counts as lost.
+        timeout: seconds without any answer after which the board is asked what it has taken.
+        resend: send again what did not reach the board, or count it as missed.
+        log: to write everything down in; recordings that it holds to their end are not streamed
+            again, and their answers are taken from it.
     """
 
     def __init__(
@@ -87,7 +83,9 @@ class Stream:
         board: Board,
         frames: Int16Array,
         period: float = 0.0,
-        timeout: float = ANSWER_TIMEOUT,
+        timeout: float = RETRY_AFTER,
+        resend: bool = True,
+        log: LogWriter | None = None,
     ) -> None:
         if board.model is None:
             raise ModelError("there is no model on the board: put one on it first")
@@ -97,7 +95,8 @@ class Stream:
         def zeros(*shape: int, dtype: type = np.int64) -> npt.NDArray[Any]:
             return np.zeros(shape, dtype)
 
-        self.board, self.frames, self.period, self.timeout = board, frames, period, timeout
+        self.board, self.frames, self.period = board, frames, period
+        self.timeout, self.resend, self.log = timeout, resend, log
         self.session = Session(
             fates=zeros(samples, steps, dtype=np.uint8),
             missed=zeros(samples),
@@ -125,18 +124,32 @@ class Stream:
     def __iter__(self) -> Iterator[tuple[int, Answer]]:
         """Stream everything, yielding (sample, answer) as answers come."""
         for sample in range(len(self.frames)):
+            for answers in self._answers(sample):
+                for answer in answers:
+                    self._keep(sample, answer)
+                    yield sample, answer
+
+    def _answers(self, sample: int) -> Iterator[list[Answer]]:
+        frames = self.frames[sample]
+        if self.log is None:
             self.board.reset()
-            frames = self.frames[sample]
-            for answer in self.board.stream(frames, period=self.period, timeout=self.timeout):
-                self._keep(sample, answer)
-                yield sample, answer
+            return self.board.stream_in_batches(
+                frames, period=self.period, timeout=self.timeout, resend=self.resend
+            )
+        done = self.log.done(sample)
+        if done is not None:
+            return iter([done.answers()])
+        return record(
+            self.board, self.log, sample, frames,
+            period=self.period, timeout=self.timeout, resend=self.resend,
+        )  # fmt: skip
 
     def _keep(self, sample: int, answer: Answer) -> None:
         session, outputs = self.session, self.session.outputs
         at = sample, answer.number
         result = answer.result
         if result is None:
-            session.fates[at] = Fate.LOST
+            session.fates[at] = answer.fate
             return
         session.fates[at] = Fate.ANSWERED
         session.missed[sample] = answer.number + 1 - result.step

@@ -1,7 +1,7 @@
 """Links to boards, behind one small interface, found by the scheme of a URL.
 
 A transport is a plug-in: a function `open(rest) -> Transport` in the entry-point group
-`edgesnn.transports`, named like its scheme, where `rest` is what follows `scheme://`.
+`edgesnn.transports`, named like its scheme, where `rest` is what follows `scheme://` or `scheme:`.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ class Transport(Protocol):
 def open_transport(url: str) -> Transport:
     """The transport that a URL names; a bare port name and pyserial's own URLs are serial.
 
-    `serial:///dev/ttyACM0`, `socket://host:port`, `virtual://`, `qemu://mps2-an386`.
+    `serial:///dev/ttyACM0`, `socket://host:port`, `virtual://`, `qemu://mps2-an386`,
+    `session:run.esnl`, `ble://NAME`.
 
     Raises:
         MissingError: no such scheme, or what it names is not there.
         DeviceError: the link cannot be opened.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme in PYSERIAL_SCHEMES:
+    scheme, separator, rest = url.partition(":")
+    # one letter is a drive of Windows, not a scheme
+    if not separator or len(scheme) == 1 or "/" in scheme or scheme in PYSERIAL_SCHEMES:
         scheme, rest = "serial", url
+    rest = rest.removeprefix("//")
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if scheme not in known:
         raise MissingError(

@@ -94,7 +94,10 @@ def main() -> None:
     model_bytes, arena_bytes = map(int, sys.argv[1:] or (MODEL_BYTES, ARENA_BYTES))
     board, host = os.openpty()
     tty.setraw(host)
-    print(os.ttyname(host), flush=True)
+    try:
+        print(os.ttyname(host), flush=True)
+    except BrokenPipeError:  # whoever wanted it has gone
+        os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def leave_with_parent() -> None:

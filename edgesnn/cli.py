@@ -5,8 +5,11 @@ A plug-in command is a click command in the entry-point group `edgesnn.commands`
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +23,83 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgesnn.blob import Model
+    from edgesnn.graph import Graph
     from edgesnn.network import FidelityReport
+    from edgesnn.recordings import Fitted
     from edgesnn.reference import Outputs
 
 COMMANDS = "edgesnn.commands"
 BACKENDS = "edgesnn.backends"
 PATH = click.Path(path_type=Path)
+
+
+def recording_options(name: str, *, required: bool = True) -> Callable[[Any], Any]:
+    """The options that name recordings; the command gets the argument `given`, a `Given`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            name,
+            "path",
+            type=PATH,
+            required=required,
+            help="Recordings, by file ending: .npy (samples, steps, channels), .npz, .csv, .wav, "
+            ".ts, .arff, or WISDM's .txt; in the sensor's physical units, or spikes.",
+        )
+        @click.option("--steps", type=click.IntRange(1), help="Cut them into pieces of that many.")
+        @click.option("--units", default="", help="What they are in, where the file does not say.")
+        @click.option("--recorded-at", type=float, help="Samples a second, where it does not say.")
+        @click.option("--resample", is_flag=True, help="To the rate that the model takes.")
+        @functools.wraps(command)
+        def with_recordings(
+            *,
+            path: Path | None,
+            steps: int | None,
+            units: str,
+            recorded_at: float | None,
+            resample: bool,
+            **rest: Any,
+        ) -> None:
+            given = Given(path, steps, tuple(filter(None, units.split(","))), recorded_at, resample)
+            command(given=given, **rest)
+
+        return with_recordings
+
+    return decorate  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Given:
+    """Recordings as the options of a command name them."""
+
+    path: Path | None
+    steps: int | None
+    units: tuple[str, ...]
+    recorded_hz: float | None
+    resample: bool
+
+    def load(self, units: tuple[str, ...], step_us: int) -> Fitted:
+        """Read them and make them fit a model; what was done to them is said on stderr.
+
+        Args:
+            units: of the model's input, () where it does not say.
+            step_us: from frame to frame of the model, µs; 0 where it does not say.
+
+        Raises:
+            MissingError: no such file or reader.
+            FormatError: the file is damaged, or does not fit.
+        """
+        from edgesnn.recordings import Wanted, fit, read
+
+        assert self.path is not None
+        wanted = Wanted(self.steps, self.units, self.recorded_hz, self.resample)
+        fitted = fit(self.path, read(self.path), wanted, units=units, step_us=step_us)
+        for line in fitted.said:
+            click.echo(line, err=True)
+        return fitted
+
+    def load_for(self, graph: Graph) -> Fitted:
+        """Read them and make them fit a graph; see `load`."""
+        return self.load(getattr(graph.input, "units", ()), graph.step_us)
 
 
 class PluginGroup(click.Group):
@@ -71,7 +145,7 @@ def main() -> None:
 @click.argument("checkpoint", type=PATH)
 @click.option("-o", "--output", type=PATH, help="The .esnn file; default: beside the checkpoint.")
 @click.option("--source", help="Kind of checkpoint; default: recognised from the file.")
-@click.option("--calibrate", type=PATH, help="Recordings (samples, steps, channels), .npy.")
+@recording_options("--calibrate", required=False)
 @click.option("--labels", type=PATH, help="Their labels (samples), .npy: also report accuracy.")
 @click.option(
     "--input-kind",
@@ -83,7 +157,7 @@ def convert(
     checkpoint: Path,
     output: Path | None,
     source: str | None,
-    calibrate: Path | None,
+    given: Given,
     labels: Path | None,
     input_kind: str | None,
     as_json: bool,
@@ -100,7 +174,8 @@ def convert(
     network = read_network(checkpoint, source)
     if input_kind is not None:
         network = replace(network, input_kind=InputKind(input_kind))
-    signal = None if calibrate is None else load_recordings(calibrate)
+    recordings = given.load(network.units, network.step_us) if given.path else None
+    signal = None if recordings is None else recordings.signal
     total = 0 if signal is None else 2 * signal.shape[0] * signal.shape[1]
     with progress_bar("calibrating", total) as advance:
         conversion = quantize(network, signal, advance)
@@ -112,15 +187,17 @@ def convert(
     else:
         print_report(conversion.report)
         click.echo(f"wrote {output}")
-    if signal is not None and labels is not None:
+    if recordings is None:
+        return
+    expected = expected_labels(labels, recordings, network.classes)
+    if expected is not None:
         from edgesnn import runtime
 
         outputs = runtime.run(
             blob.pack_image(conversion.graph),
-            conversion.graph.input.quantize(signal),
+            conversion.graph.input.quantize(recordings.signal),
             digests=False,
         )
-        expected = load_labels(labels, len(signal))
         accuracy = float((outputs.labels == expected).mean())
         click.echo(f"accuracy on these recordings {accuracy:.4f}", err=as_json)
 
@@ -160,13 +237,7 @@ def operations(models: tuple[Path, ...], output: Path) -> None:
 
 @main.command()
 @click.argument("model", type=PATH)
-@click.option(
-    "--input",
-    "recordings",
-    type=PATH,
-    required=True,
-    help=("Recordings (samples, steps, channels) in the sensor's physical units, or spikes; .npy."),
-)
+@recording_options("--input")
 @click.option("--labels", type=PATH, help="Labels (samples), .npy: also print the accuracy.")
 @click.option(
     "--backend",
@@ -175,15 +246,15 @@ def operations(models: tuple[Path, ...], output: Path) -> None:
     help=("reference, core, or a board: virtual, an emulated one, a port or URL."),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def run(model: Path, recordings: Path, labels: Path | None, backend: str, as_json: bool) -> None:
+def run(model: Path, given: Given, labels: Path | None, backend: str, as_json: bool) -> None:
     """Run recordings through a model, each from a reset."""
     from edgesnn import blob
     from edgesnn.terminal import progress_bar
 
     loaded = blob.load(model)
-    signal = load_recordings(recordings)
-    expected = None if labels is None else load_labels(labels, len(signal))
-    frames = loaded.graph.input.quantize(signal)
+    recordings = given.load_for(loaded.graph)
+    expected = expected_labels(labels, recordings, loaded.classes)
+    frames = loaded.graph.input.quantize(recordings.signal)
     with progress_bar(f"running on {backend}", frames.shape[0] * frames.shape[1]) as advance:
         outputs = run_backend(backend, loaded, frames, advance)
     summary = summarize(loaded, outputs, expected, backend)
@@ -247,20 +318,24 @@ def as_lines(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def load_recordings(path: Path) -> npt.NDArray[Any]:
-    """Recordings (samples, steps, channels) from a .npy file.
+def expected_labels(
+    path: Path | None, recordings: Fitted, classes: tuple[str, ...]
+) -> npt.NDArray[np.int64] | None:
+    """Labels (samples,) from a .npy file, else from the recordings.
+
+    None where there is no file and the recordings have none, or one that is no class.
 
     Raises:
         MissingError: no such file.
-        FormatError: not a .npy file of numbers with three axes.
+        FormatError: not one whole number a sample.
     """
-    array = _load_npy(path)
-    if array.ndim != 3 or array.dtype.kind not in "biuf" or array.size == 0:
-        raise FormatError(
-            f"{path} holds {array.dtype} of shape {array.shape}: give numbers of shape "
-            "(samples, steps, channels)"
-        )
-    return array
+    import numpy as np
+
+    if path is not None:
+        return load_labels(path, len(recordings.signal))
+    if not set(recordings.labels) <= set(classes):
+        return None
+    return np.array([classes.index(label) for label in recordings.labels], np.int64)
 
 
 def load_labels(path: Path, samples: int) -> npt.NDArray[np.int64]:

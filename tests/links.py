@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgesnn.devices.packet import Decoder, Packet, encode
-from edgesnn.devices.protocol import HELLO, VERSION
+from edgesnn.devices.protocol import HELLO, INFO, Info, hello
 from edgesnn.devices.transport import Transport
 
 
@@ -39,13 +39,13 @@ class WatchedLink(Link):
         self.answered: list[Packet] = []
         self.most_under_way = 0
         self.most_unanswered = 0
-        self._under_way: deque[tuple[int, int]] = deque()
+        self._under_way: deque[tuple[tuple[bool, int], int]] = deque()
         self._to_board, self._to_host = Decoder(), Decoder()
 
     def write(self, data: bytes) -> None:
         for packet in self._to_board.feed(data):
             self.asked.append(packet)
-            self._under_way.append((packet.sequence, len(encode(packet))))
+            self._under_way.append((self._key(packet, HELLO), len(encode(packet))))
         self.most_under_way = max(self.most_under_way, sum(n for _, n in self._under_way))
         self.most_unanswered = max(self.most_unanswered, len(self._under_way))
         super().write(data)
@@ -54,10 +54,14 @@ class WatchedLink(Link):
         data = super().read(timeout)
         for packet in self._to_host.feed(data):
             self.answered.append(packet)
-            if any(sequence == packet.sequence for sequence, _ in self._under_way):
-                while self._under_way.popleft()[0] != packet.sequence:
+            key = self._key(packet, INFO)
+            if any(asked == key for asked, _ in self._under_way):
+                while self._under_way.popleft()[0] != key:
                     pass
         return data
+
+    def _key(self, packet: Packet, greeting: int) -> tuple[bool, int]:
+        return packet.type == greeting, packet.sequence  # greetings have numbers of their own
 
     def forget(self) -> None:
         self.asked.clear()
@@ -78,47 +82,52 @@ class Faults:
 CLEAN = Faults()
 
 
+class Noise:
+    """Damages bytes, the same way every time."""
+
+    def __init__(self, seed: int) -> None:
+        self.damaged = 0
+        self._random = np.random.default_rng(seed)
+
+    def damage(self, data: bytes, faults: Faults) -> bytes:
+        """What arrives."""
+        if faults == CLEAN or not data:
+            return data
+        kinds = (faults.flip, faults.drop, faults.duplicate, faults.insert)
+        hits = self._random.random((4, len(data))) < np.array(kinds)[:, np.newaxis]
+        out = bytearray()
+        done = 0
+        for at in np.flatnonzero(hits.any(axis=0)).tolist():
+            flip, drop, duplicate, insert = hits[:, at]
+            out += data[done:at]
+            done = at + 1
+            if insert:
+                out.append(int(self._random.integers(256)))
+            if not drop:
+                out.append(data[at] ^ (1 << int(self._random.integers(8)) if flip else 0))
+                out += out[-1:] * int(duplicate)
+        self.damaged += int(hits.sum())
+        return bytes(out + data[done:])
+
+
 class NoisyLink(Link):
     """Damages bytes in both directions while its faults are not `CLEAN`."""
 
     def __init__(self, link: Transport, seed: int) -> None:
         super().__init__(link)
         self.to_board = self.to_host = CLEAN
-        self.damaged = 0
-        self._random = random.Random(seed)
+        self._noise = Noise(seed)
+
+    @property
+    def damaged(self) -> int:
+        """How often something was done to a byte."""
+        return self._noise.damaged
 
     def read(self, timeout: float) -> bytes:
-        return self._damage(super().read(timeout), self.to_host)
+        return self._noise.damage(super().read(timeout), self.to_host)
 
     def write(self, data: bytes) -> None:
-        super().write(self._damage(data, self.to_board))
-
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        kept = self.to_board, self.to_host
-        self.to_board = self.to_host = CLEAN
-        yield
-        self.to_board, self.to_host = kept
-
-    def _damage(self, data: bytes, faults: Faults) -> bytes:
-        if faults == CLEAN:
-            return data
-        out = bytearray()
-        for byte in data:
-            if self._happens(faults.insert):
-                out.append(self._random.randrange(256))
-            if self._happens(faults.drop):
-                continue
-            flipped = self._happens(faults.flip)
-            out.append(byte ^ 1 << self._random.randrange(8) if flipped else byte)
-            if self._happens(faults.duplicate):
-                out.append(out[-1])
-        return bytes(out)
-
-    def _happens(self, probability: float) -> bool:
-        happens = self._random.random() < probability
-        self.damaged += happens
-        return happens
+        super().write(self._noise.damage(data, self.to_board))
 
 
 class RepeatingLink(Link):
@@ -193,14 +202,25 @@ class Probe:
 
     def __init__(self, link: Transport) -> None:
         self.link = link
-        self.sequence = 0
+        self.sequence = self.greetings = 0
+        self.token = random.getrandbits(32)
         self._decoder = Decoder()
         self._received: deque[Packet] = deque()
         link.write(b"\0")
         self.hello()
 
     def hello(self) -> Packet:
-        return self.ask(HELLO, bytes([VERSION]))
+        """Greet, and count on from what the board has taken."""
+        self._greet()
+        answer = self.answer()
+        assert answer is not None, "the board does not answer"
+        assert (answer.type, answer.sequence) == (INFO, self.greetings)
+        self.sequence = Info.unpack(answer.payload).last
+        return answer
+
+    def _greet(self) -> None:
+        self.greetings = (self.greetings + 1) & 0xFFFF
+        self.link.write(encode(Packet(HELLO, self.greetings, hello(self.token))))
 
     def send(self, kind: int, payload: bytes = b"") -> Packet:
         self.sequence = (self.sequence + 1) & 0xFFFF
@@ -224,9 +244,10 @@ class Probe:
 
     def answers_until_hello(self) -> list[Packet]:
         """Everything that the board still has to say."""
-        hello = self.send(HELLO, bytes([VERSION]))
+        self._greet()
         answers = []
-        while (answer := self.answer()) is not None and answer.sequence != hello.sequence:
+        while (answer := self.answer()) is not None and answer.type != INFO:
             answers.append(answer)
         assert answer is not None, "the board does not answer"
+        self.sequence = Info.unpack(answer.payload).last
         return answers

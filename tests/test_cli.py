@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_every_command() -> None:
     output = edgesnn("--help").output
-    for command in ("convert", "inspect", "run", "stream", "verify", "demo"):
+    for command in ("convert", "inspect", "run", "stream", "verify", "record", "replay", "demo"):
         assert f"\n  {command} " in output
 
 

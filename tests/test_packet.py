@@ -20,7 +20,7 @@ from links import WatchedLink
 from native import CORE, FIRMWARE, SANITIZERS, STRICT, TESTS, call, tool
 
 from edgesnn import blob, reference, runtime
-from edgesnn.devices import Board, open_transport, protocol
+from edgesnn.devices import Board, Frame, open_transport, protocol
 from edgesnn.devices.packet import Decoder, Packet, encode, packet_bytes, stuff, unstuff
 from edgesnn.graph import LIF, AnalogInput, Dense, Graph, SpikeCount
 
@@ -311,7 +311,7 @@ def constants(header: Path) -> dict[str, int]:
 def test_both_ends_use_the_same_numbers() -> None:
     board = constants(APP / "protocol.h")
     assert board.pop("PROTOCOL_VERSION") == protocol.VERSION
-    assert len(board) == 15
+    assert len(board) == 30
     assert board == {name: getattr(protocol, name) for name in board}
 
 
@@ -349,8 +349,9 @@ def in_words(packet: Packet) -> str:
         info = protocol.Info.unpack(payload)
         return (
             f"INFO {packet.sequence}: version {info.version}, model {int(info.model_loaded)}, "
-            f"payload {info.payload_limit}, window {info.window}, "
-            f"memory {info.model_bytes}, arena {info.arena_bytes}, {info.name}"
+            f"payload {info.payload_limit}, window {info.window}, memory {info.model_bytes}, "
+            f"arena {info.arena_bytes}, last {info.last}, slots {info.slots}, "
+            f"steps {info.steps}, {info.name} {info.firmware}"
         )
     if packet.type == protocol.STATUS:
         status = protocol.Status.unpack(payload)
@@ -363,15 +364,18 @@ def in_words(packet: Packet) -> str:
         return (
             f"RESULT {packet.sequence}: label {result.label}, step {result.step}, "
             f"spikes {result.spikes}, synops {result.synops}, macs {result.macs}, "
-            f"digest {result.digest:08x}, {result.micros} us, scores {result.scores.tolist()}"
+            f"digest {result.digest:08x}, {result.micros} us, of {result.stamp} us, "
+            f"scores {result.scores.tolist()}"
         )
     told = {
-        protocol.HELLO: lambda: f": version {payload[0]}",
-        protocol.MODEL_BEGIN: lambda: f": {struct.unpack('<I', payload)[0]} bytes",
+        protocol.HELLO: lambda: ": version {}, token {:08x}".format(
+            *struct.unpack("<BxxxI", payload)
+        ),
+        protocol.MODEL_BEGIN: lambda: ": {} bytes, slot {}".format(*struct.unpack("<IB", payload)),
         protocol.MODEL_DATA: lambda: (
             f": offset {struct.unpack_from('<I', payload)[0]}, {len(payload) - 4} bytes"
         ),
-        protocol.FRAME: lambda: f": {struct.unpack('<h', payload)[0]}",
+        protocol.FRAME: lambda: ": at {} us, {}".format(*struct.unpack("<Ih", payload)),
     }.get(packet.type, lambda: "")
     return f"{names[packet.type]} {packet.sequence}{told()}"
 
@@ -379,11 +383,15 @@ def in_words(packet: Packet) -> str:
 def worked_example() -> str:
     """A whole session with a virtual board, whose clock is taken away."""
     link = WatchedLink(open_transport("virtual://"))
-    with Board(link) as board:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secrets.randbits", lambda bits: 0x1D5E if bits > 16 else 0)
+        board = Board(link)
+    with board:
         board.put_model(integrator())
         board.reset()
-        for value in (6, 5):
-            assert len(list(board.stream(np.array([[value]], np.int16)))) == 1
+        for n, value in enumerate((6, 5)):
+            frame = Frame(np.array([value], np.int16), 100_000 * n)
+            assert len(list(board.stream([frame]))) == 1
     lines = []
     for request, answer in zip(link.asked, link.answered, strict=True):
         if answer.type == protocol.RESULT:
@@ -405,13 +413,13 @@ def test_the_worked_example_is_what_really_goes_over_the_link() -> None:
 
 def test_the_specification_has_every_type_and_status() -> None:
     text = SPECIFICATION.read_text()
-    for name, value in constants(APP / "protocol.h").items():
-        if name.startswith("ERR_"):
-            assert f"\n| {value} | " in text, name
-        elif value < protocol.STATUS and name != "PROTOCOL_VERSION":
-            assert f"\n| 0x{value:02x} | {name} | " in text, name
-        elif name != "PROTOCOL_VERSION":
-            assert f"\n{name}, 0x{value:02x}, " in text, name
+    header = (APP / "protocol.h").read_text()
+    (types,) = re.findall(r"enum esnn_packet_type \{(.*?)\};", header, re.DOTALL)
+    for name, value in re.findall(r"ESNN_([A-Z_]+) = (0x[0-9a-f]+)", types):
+        row = f"| {value} | {name} | " if int(value, 16) < protocol.STATUS else f"{name}, {value}"
+        assert f"\n{row}" in text, name
+    for name, code in constants(APP / "protocol.h").items():
+        assert not name.startswith("ERR_") or f"\n| {code} | " in text, name
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ def test_every_edgesnn_command_runs_as_written(port: str, tmp_path: Path) -> Non
         for line in block.splitlines()
         if line.startswith("edgesnn ")
     ]
-    assert {line.split()[1] for line in lines} == {
-        "convert", "inspect", "run", "stream", "verify", "operations",
-    }  # fmt: skip
+    commands = {"convert", "inspect", "run", "stream", "verify", "record", "replay"}
+    commands |= {"operations"}
+    assert {line.split()[1] for line in lines} == commands
     (tmp_path / "zoo").symlink_to(ROOT / "zoo")
     np.save(tmp_path / "recordings.npy", np.random.default_rng(0).normal(0, 4, (3, 20, 6)))
     for line in lines:

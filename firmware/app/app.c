@@ -6,11 +6,26 @@
 #include "board.h"
 #include "esnn.h"
 #include "packet.h"
+#include "potentials.h"
 #include "protocol.h"
 
 #define STATUS_BYTES 12u
-#define INFO_BYTES 16u
-#define RESULT_BYTES 28u
+#define INFO_BYTES 24u
+#define RESULT_BYTES 32u
+#define MODELS_BYTES 4u
+#define STAMP_BYTES 4u
+#define IMAGE_CRC 12u /* where an image has its CRC */
+#define SLOTS 4u
+#define NO_SLOT 255u
+
+/* an image in the memory for models */
+typedef struct {
+    uint32_t at, bytes;
+} slot;
+
+typedef struct {
+    uint32_t taken, copies, gaps, refused, steps, longest_step;
+} counters;
 
 typedef struct {
     const esnn_app_memory *memory;
@@ -18,12 +33,22 @@ typedef struct {
     uint32_t capacity; /* of packet */
     esnn_decoder decoder;
     esnn_model model;
-    uint32_t expected; /* bytes of the image that is being received */
-    uint32_t received;
+    slot slots[SLOTS]; /* filled from the first on, each image behind the one before */
+    slot coming;       /* the image that is being received */
+    uint32_t received; /* bytes of it that are here */
+    uint32_t token;    /* of the host that is being served */
+    uint32_t steps;    /* of the model since its reset */
+    counters counted;
     uint16_t input_size;
-    uint16_t sequence; /* of the last packet that was taken */
-    uint8_t loaded;
-    uint8_t greeted; /* a host has said HELLO: its numbers count from there */
+    uint16_t n_populations;
+    uint16_t n_scores;
+    uint16_t population; /* that is subscribed to */
+    uint16_t sequence;   /* of the last packet that was taken */
+    uint8_t subscribed;  /* to what */
+    uint8_t n_slots;
+    uint8_t coming_slot;
+    uint8_t selected; /* slot of the model that is loaded, or NO_SLOT */
+    uint8_t greeted;  /* a host has said HELLO: its numbers count from there */
 } app;
 
 static void put16(uint8_t *at, uint32_t value) {
@@ -63,8 +88,9 @@ static void answer(const app *a, uint8_t type, size_t payload) {
     esnn_encode(packet, esnn_seal(packet, ESNN_PACKET_HEAD + payload), to_board, NULL);
 }
 
-static void answer_status(const app *a, int status, uint32_t needed, uint32_t there) {
+static void answer_status(app *a, int status, uint32_t needed, uint32_t there) {
     uint8_t *packet = a->packet;
+    a->counted.refused += status != ESNN_OK;
     uint8_t *payload = packet + ESNN_PACKET_HEAD;
     payload[0] = packet[0];
     payload[1] = (uint8_t)status;
@@ -74,35 +100,74 @@ static void answer_status(const app *a, int status, uint32_t needed, uint32_t th
     answer(a, ESNN_STATUS, STATUS_BYTES);
 }
 
-static void on_hello(app *a) {
+static void on_hello(app *a, size_t size) {
     uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
-    const char *name = board_name();
-    const size_t length = strlen(name);
-    a->greeted = 1;
+    const char *text = board_name();
+    const size_t name = strlen(text);
+    const size_t version = sizeof ESNN_FIRMWARE_VERSION - 1u;
+    uint8_t resumed = 0;
+    if (size >= 8 && payload[0] == ESNN_PROTOCOL_VERSION) {
+        const uint32_t token = get32(payload + 4);
+        resumed = a->greeted && token == a->token;
+        if (!resumed) {
+            a->token = token;
+            a->sequence = get16(a->packet + 1);
+            a->subscribed = ESNN_NOTHING;
+        }
+        a->greeted = 1;
+    }
     payload[0] = ESNN_PROTOCOL_VERSION;
-    payload[1] = a->loaded;
+    payload[1] =
+        (uint8_t)((a->selected != NO_SLOT ? ESNN_MODEL_LOADED : 0) | (resumed ? ESNN_RESUMED : 0));
     put16(payload + 2, payload_limit(a));
     put32(payload + 4, (uint32_t)board_window());
     put32(payload + 8, (uint32_t)a->memory->model_size);
     put32(payload + 12, (uint32_t)a->memory->arena_size);
-    memcpy(payload + INFO_BYTES, name, length);
-    answer(a, ESNN_INFO, INFO_BYTES + length);
+    put16(payload + 16, a->sequence);
+    payload[18] = SLOTS;
+    payload[19] = 0;
+    put32(payload + 20, a->steps);
+    memcpy(payload + INFO_BYTES, text, name);
+    payload[INFO_BYTES + name] = ' ';
+    memcpy(payload + INFO_BYTES + name + 1, ESNN_FIRMWARE_VERSION, version);
+    answer(a, ESNN_INFO, INFO_BYTES + name + 1 + version);
+}
+
+/* behind the images in the slots before it */
+static uint32_t start_of(const app *a, uint8_t number) {
+    if (number == 0) {
+        return 0;
+    }
+    const slot *before = &a->slots[number - 1u];
+    return (before->at + before->bytes + 3u) & ~3u;
 }
 
 static void on_begin(app *a, const uint8_t *payload, size_t size) {
-    if (size != 4) {
-        answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
+    if (size != 5) {
+        answer_status(a, ESNN_ERR_PACKET, 5, (uint32_t)size);
         return;
     }
     const uint32_t bytes = get32(payload);
-    a->expected = a->received = 0;
-    if (bytes > a->memory->model_size) {
-        answer_status(a, ESNN_ERR_TOO_LARGE, bytes, (uint32_t)a->memory->model_size);
+    const uint8_t number = payload[4];
+    a->coming.bytes = a->received = 0;
+    if (number > a->n_slots || number >= SLOTS) {
+        answer_status(a, ESNN_ERR_SLOT, number, a->n_slots);
         return;
     }
-    a->loaded = 0; /* its image is about to be overwritten */
-    a->expected = bytes;
-    answer_status(a, ESNN_OK, bytes, (uint32_t)a->memory->model_size);
+    const uint32_t at = start_of(a, number);
+    const uint32_t size_left = (uint32_t)a->memory->model_size;
+    const uint32_t room = at < size_left ? size_left - at : 0;
+    if (bytes > room) {
+        answer_status(a, ESNN_ERR_TOO_LARGE, bytes, room);
+        return;
+    }
+    a->n_slots = number; /* its image and those behind it are about to be overwritten */
+    if (a->selected >= number) {
+        a->selected = NO_SLOT;
+    }
+    a->coming = (slot){at, bytes};
+    a->coming_slot = number;
+    answer_status(a, ESNN_OK, bytes, room);
 }
 
 static void on_data(app *a, const uint8_t *payload, size_t size) {
@@ -112,62 +177,184 @@ static void on_data(app *a, const uint8_t *payload, size_t size) {
     }
     const uint32_t offset = get32(payload);
     const uint32_t bytes = (uint32_t)size - 4u;
-    if (offset != a->received || bytes > a->expected - a->received) {
+    if (offset != a->received || bytes > a->coming.bytes - a->received) {
         answer_status(a, ESNN_ERR_ORDER, a->received, offset);
         return;
     }
-    memcpy(a->memory->model + offset, payload + 4, bytes);
+    memcpy(a->memory->model + a->coming.at + offset, payload + 4, bytes);
     a->received += bytes;
-    answer_status(a, ESNN_OK, a->expected, a->received);
+    answer_status(a, ESNN_OK, a->coming.bytes, a->received);
+}
+
+/* Bind an image to the arena. What does not fit is refused before anything changes. */
+static int load(app *a, const slot *from, uint32_t *needed, uint32_t *there) {
+    const esnn_app_memory *memory = a->memory;
+    const uint8_t *image = memory->model + from->at;
+    esnn_info info;
+    *needed = *there = 0;
+    int status = esnn_check(image, from->bytes, &info);
+    if (status != ESNN_OK) {
+        return status;
+    }
+    const uint32_t frame = STAMP_BYTES + 2u * info.input_size;
+    const uint32_t result = RESULT_BYTES + 4u * info.n_scores;
+    const uint32_t payload = frame > result ? frame : result;
+    if (info.arena_bytes <= memory->arena_size && payload > payload_limit(a)) {
+        *needed = payload;
+        *there = payload_limit(a);
+        return ESNN_ERR_TOO_LARGE;
+    }
+    *needed = info.arena_bytes;
+    *there = (uint32_t)memory->arena_size;
+    if (info.arena_bytes > memory->arena_size) {
+        return ESNN_ERR_ARENA;
+    }
+    a->selected = NO_SLOT; /* the state of the model before is about to be overwritten */
+    a->subscribed = ESNN_NOTHING;
+    a->steps = 0;
+    a->input_size = info.input_size;
+    a->n_populations = info.n_populations;
+    a->n_scores = info.n_scores;
+    return esnn_load(&a->model, image, from->bytes, memory->arena, memory->arena_size);
 }
 
 static void on_end(app *a) {
-    const esnn_app_memory *memory = a->memory;
-    esnn_info info;
-    if (a->received != a->expected || a->expected == 0) {
-        answer_status(a, ESNN_ERR_ORDER, a->expected, a->received);
+    uint32_t needed;
+    uint32_t there;
+    if (a->received != a->coming.bytes || a->coming.bytes == 0) {
+        answer_status(a, ESNN_ERR_ORDER, a->coming.bytes, a->received);
         return;
     }
-    int status = esnn_check(memory->model, a->received, &info);
-    if (status != ESNN_OK) {
-        answer_status(a, status, 0, 0);
-        return;
-    }
-    const uint32_t frame = 2u * info.input_size;
-    const uint32_t result = RESULT_BYTES + 4u * info.n_scores;
-    const uint32_t payload = frame > result ? frame : result;
-    if (info.arena_bytes > memory->arena_size) {
-        answer_status(a, ESNN_ERR_ARENA, info.arena_bytes, (uint32_t)memory->arena_size);
-        return;
-    }
-    if (payload > payload_limit(a)) {
-        answer_status(a, ESNN_ERR_TOO_LARGE, payload, payload_limit(a));
-        return;
-    }
-    status = esnn_load(&a->model, memory->model, a->received, memory->arena, memory->arena_size);
+    int status = load(a, &a->coming, &needed, &there);
     if (status == ESNN_OK) {
         status = esnn_selftest(&a->model);
     }
-    a->loaded = status == ESNN_OK;
-    a->input_size = info.input_size;
-    answer_status(a, status, info.arena_bytes, (uint32_t)memory->arena_size);
+    if (status == ESNN_OK) {
+        a->selected = a->coming_slot;
+        a->slots[a->selected] = a->coming;
+        a->n_slots = (uint8_t)(a->selected + 1u);
+    }
+    answer_status(a, status, needed, there);
+}
+
+static void on_select(app *a, const uint8_t *payload, size_t size) {
+    uint32_t needed;
+    uint32_t there;
+    if (size != 1) {
+        answer_status(a, ESNN_ERR_PACKET, 1, (uint32_t)size);
+        return;
+    }
+    const uint8_t number = payload[0];
+    if (number >= a->n_slots) {
+        answer_status(a, ESNN_ERR_SLOT, number, a->n_slots);
+        return;
+    }
+    const int status = load(a, &a->slots[number], &needed, &there);
+    if (status == ESNN_OK) {
+        a->selected = number;
+    }
+    answer_status(a, status, needed, there);
+}
+
+static void on_list(const app *a) {
+    uint8_t *at = a->packet + ESNN_PACKET_HEAD;
+    put32(at, a->selected);
+    at += MODELS_BYTES;
+    for (uint8_t k = 0; k < a->n_slots; k++, at += 8) {
+        put32(at, a->slots[k].bytes);
+        put32(at + 4, get32(a->memory->model + a->slots[k].at + IMAGE_CRC));
+    }
+    answer(a, ESNN_MODELS, MODELS_BYTES + 8u * a->n_slots);
+}
+
+static void on_count(const app *a) {
+    const counters *c = &a->counted;
+    const uint32_t values[] = {board_micros(),  c->taken,       c->copies,
+                               c->gaps,         c->refused,     c->steps,
+                               c->longest_step, a->decoder.bad, board_overruns()};
+    uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
+    for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+        put32(payload + 4 * k, values[k]);
+    }
+    answer(a, ESNN_COUNTERS, sizeof values);
+}
+
+/* the longest that a RESULT can get with a subscription */
+static uint32_t result_bytes(const app *a, uint8_t what, uint16_t population) {
+    const uint32_t each = what == ESNN_SPIKES ? 2 : what == ESNN_POTENTIALS ? 4 : 0;
+    const uint32_t extra = each == 0 ? 0 : each * (uint32_t)esnn_size(&a->model, population);
+    return RESULT_BYTES + 4u * a->n_scores + extra;
+}
+
+static void on_subscribe(app *a, const uint8_t *payload, size_t size) {
+    if (size != 4) {
+        answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
+        return;
+    }
+    const uint8_t what = payload[0];
+    const uint16_t population = get16(payload + 2);
+    if (what > ESNN_POTENTIALS ||
+        (what != ESNN_NOTHING && (population == 0 || population >= a->n_populations))) {
+        answer_status(a, ESNN_ERR_POPULATION, population, a->n_populations);
+        return;
+    }
+    const uint32_t needed = result_bytes(a, what, population);
+    if (needed > payload_limit(a)) {
+        answer_status(a, ESNN_ERR_TOO_LARGE, needed, payload_limit(a));
+        return;
+    }
+    a->subscribed = what;
+    a->population = population;
+    answer_status(a, ESNN_OK, needed, payload_limit(a));
+}
+
+/* what is subscribed to, behind a RESULT; returns its bytes */
+static size_t put_subscribed(const app *a, uint8_t *at) {
+    if (a->subscribed == ESNN_SPIKES) {
+        const uint16_t *events;
+        const size_t n = esnn_events(&a->model, a->population, &events);
+        for (size_t k = 0; k < n; k++) {
+            put16(at + 2 * k, events[k]);
+        }
+        return 2 * n;
+    }
+    if (a->subscribed == ESNN_POTENTIALS) {
+        const int32_t *potentials = esnn_potentials(&a->model, a->population);
+        const size_t n = esnn_size(&a->model, a->population);
+        for (size_t k = 0; k < n; k++) {
+            put32(at + 4 * k, (uint32_t)potentials[k]);
+        }
+        return 4 * n;
+    }
+    return 0;
 }
 
 static void on_step(app *a, uint8_t *payload, size_t size) {
     esnn_result out;
     int status = ESNN_ERR_PACKET;
     const uint32_t start = board_micros();
-    if (a->packet[0] == ESNN_EVENTS) {
-        if ((size & 1u) == 0) {
-            status = esnn_step_events(&a->model, (const uint16_t *)(void *)payload, size / 2, &out);
+    const uint8_t *values = payload + STAMP_BYTES;
+    const size_t bytes = size - STAMP_BYTES;
+    if (size < STAMP_BYTES) {
+        status = ESNN_ERR_PACKET;
+    } else if (a->packet[0] == ESNN_EVENTS) {
+        if ((bytes & 1u) == 0) {
+            status = esnn_step_events(&a->model, (const uint16_t *)(const void *)values, bytes / 2,
+                                      &out);
         }
-    } else if (size == 2u * a->input_size) {
-        status = esnn_step(&a->model, (const int16_t *)(void *)payload, &out);
+    } else if (bytes == 2u * a->input_size) {
+        status = esnn_step(&a->model, (const int16_t *)(const void *)values, &out);
     }
     const uint32_t micros = board_micros() - start;
     if (status != ESNN_OK) {
-        answer_status(a, status, 2u * a->input_size, (uint32_t)size);
+        answer_status(a, status, STAMP_BYTES + 2u * a->input_size, (uint32_t)size);
         return;
+    }
+    const uint32_t stamp = get32(payload);
+    a->steps = out.step;
+    a->counted.steps++;
+    if (micros > a->counted.longest_step) {
+        a->counted.longest_step = micros;
     }
     put16(payload, out.label);
     put16(payload + 2, out.n_scores);
@@ -177,10 +364,33 @@ static void on_step(app *a, uint8_t *payload, size_t size) {
     put32(payload + 16, out.macs);
     put32(payload + 20, esnn_digest(&a->model, 0));
     put32(payload + 24, micros);
-    for (uint16_t k = 0; k < out.n_scores; k++) {
-        put32(payload + RESULT_BYTES + 4u * k, (uint32_t)out.scores[k]);
+    put32(payload + 28, stamp);
+    uint8_t *at = payload + RESULT_BYTES;
+    for (uint16_t k = 0; k < out.n_scores; k++, at += 4) {
+        put32(at, (uint32_t)out.scores[k]);
     }
-    answer(a, ESNN_RESULT, RESULT_BYTES + 4u * out.n_scores);
+    at += put_subscribed(a, at);
+    answer(a, ESNN_RESULT, (size_t)(at - payload));
+}
+
+static void on_model_packet(app *a, uint8_t type, uint8_t *payload, size_t size) {
+    if (type != ESNN_RESET && type != ESNN_FRAME && type != ESNN_EVENTS && type != ESNN_SELFTEST &&
+        type != ESNN_SUBSCRIBE) {
+        answer_status(a, ESNN_ERR_PACKET, 0, 0);
+    } else if (a->selected == NO_SLOT) {
+        answer_status(a, ESNN_ERR_NO_MODEL, 0, 0);
+    } else if (type == ESNN_RESET) {
+        esnn_reset(&a->model);
+        a->steps = 0;
+        answer_status(a, ESNN_OK, 0, 0);
+    } else if (type == ESNN_SELFTEST) {
+        a->steps = 0;
+        answer_status(a, esnn_selftest(&a->model), 0, 0);
+    } else if (type == ESNN_SUBSCRIBE) {
+        on_subscribe(a, payload, size);
+    } else {
+        on_step(a, payload, size);
+    }
 }
 
 static void on_packet(app *a) {
@@ -192,30 +402,39 @@ static void on_packet(app *a) {
     if (type >= ESNN_STATUS) {
         return; /* an answer: this link echoes */
     }
-    if (type != ESNN_HELLO && a->greeted && (ahead == 0 || ahead >= 0x8000u)) {
-        return; /* a copy that the link made: nothing is run twice, nor answered twice */
+    if (type == ESNN_HELLO) {
+        on_hello(a, size);
+        return;
+    }
+    if (!a->greeted) {
+        answer_status(a, ESNN_ERR_GREETING, ESNN_PROTOCOL_VERSION, 0);
+        return;
+    }
+    if (ahead == 0 || ahead >= 0x8000u) {
+        a->counted.copies++; /* the link made it: nothing is run twice, nor answered twice */
+        return;
+    }
+    if (ahead > 1) {
+        a->counted.gaps++; /* run without the one before, it would give other answers */
+        answer_status(a, ESNN_ERR_GAP, (uint16_t)(a->sequence + 1u), sequence);
+        return;
     }
     a->sequence = sequence;
-    if (type == ESNN_HELLO) {
-        on_hello(a);
-    } else if (type == ESNN_MODEL_BEGIN) {
+    a->counted.taken++;
+    if (type == ESNN_MODEL_BEGIN) {
         on_begin(a, payload, size);
     } else if (type == ESNN_MODEL_DATA) {
         on_data(a, payload, size);
     } else if (type == ESNN_MODEL_END) {
         on_end(a);
-    } else if (type != ESNN_RESET && type != ESNN_FRAME && type != ESNN_EVENTS &&
-               type != ESNN_SELFTEST) {
-        answer_status(a, ESNN_ERR_PACKET, 0, 0);
-    } else if (!a->loaded) {
-        answer_status(a, ESNN_ERR_NO_MODEL, 0, 0);
-    } else if (type == ESNN_RESET) {
-        esnn_reset(&a->model);
-        answer_status(a, ESNN_OK, 0, 0);
-    } else if (type == ESNN_SELFTEST) {
-        answer_status(a, esnn_selftest(&a->model), 0, 0);
+    } else if (type == ESNN_SELECT) {
+        on_select(a, payload, size);
+    } else if (type == ESNN_LIST) {
+        on_list(a);
+    } else if (type == ESNN_COUNT) {
+        on_count(a);
     } else {
-        on_step(a, payload, size);
+        on_model_packet(a, type, payload, size);
     }
 }
 
@@ -225,6 +444,7 @@ void esnn_app_run(const esnn_app_memory *memory) {
         .memory = memory,
         .packet = memory->packet + 1,
         .capacity = (uint32_t)memory->packet_size - 1u,
+        .selected = NO_SLOT,
     };
     esnn_decoder_init(&a.decoder, a.packet, a.capacity);
     for (;;) {

@@ -17,6 +17,9 @@ size_t board_read(uint8_t *data, size_t max);
 /* Bytes that board_read can hold back while the app computes: the window that the host may fill. */
 size_t board_window(void);
 
+/* Bytes that were lost because more came than board_read could hold back, since the start. */
+uint32_t board_overruns(void);
+
 /* Queue n bytes for sending, in order; sleeps while the queue is full. */
 void board_write(const uint8_t *data, size_t n);
 

@@ -3,30 +3,51 @@
 #ifndef ESNN_PROTOCOL_H
 #define ESNN_PROTOCOL_H
 
-#define ESNN_PROTOCOL_VERSION 1
+#define ESNN_PROTOCOL_VERSION 2
+#define ESNN_FIRMWARE_VERSION "0.1.0" /* of the release that it belongs to */
 
 enum esnn_packet_type {
-    ESNN_HELLO = 0x01,       /* u8 protocol version                  -> INFO */
-    ESNN_MODEL_BEGIN = 0x02, /* u32 image bytes                      -> STATUS */
-    ESNN_MODEL_DATA = 0x03,  /* u32 offset, bytes                    -> STATUS */
-    ESNN_MODEL_END = 0x04,   /* check, load, self-test               -> STATUS */
-    ESNN_RESET = 0x05,       /*                                      -> STATUS */
-    ESNN_FRAME = 0x06,       /* i16 for each input channel           -> RESULT or STATUS */
-    ESNN_EVENTS = 0x07,      /* u16 for each input channel that spikes -> RESULT or STATUS */
-    ESNN_SELFTEST = 0x08,    /*                                      -> STATUS */
+    ESNN_HELLO = 0x01,       /* u8 version, u8 0, u16 0, u32 token       -> INFO */
+    ESNN_MODEL_BEGIN = 0x02, /* u32 image bytes, u8 slot                 -> STATUS */
+    ESNN_MODEL_DATA = 0x03,  /* u32 offset, bytes                        -> STATUS */
+    ESNN_MODEL_END = 0x04,   /* check, load, self-test                   -> STATUS */
+    ESNN_RESET = 0x05,       /*                                          -> STATUS */
+    ESNN_FRAME = 0x06,       /* u32 time stamp, i16 for each channel     -> RESULT or STATUS */
+    ESNN_EVENTS = 0x07,      /* u32 time stamp, u16 for each channel that spikes
+                                                                         -> RESULT or STATUS */
+    ESNN_SELFTEST = 0x08,    /*                                          -> STATUS */
+    ESNN_SUBSCRIBE = 0x09,   /* u8 what, u8 0, u16 population            -> STATUS */
+    ESNN_LIST = 0x0a,        /*                                          -> MODELS */
+    ESNN_SELECT = 0x0b,      /* u8 slot                                  -> STATUS */
+    ESNN_COUNT = 0x0c,       /*                                          -> COUNTERS */
     ESNN_STATUS = 0x80,      /* u8 request type, i8 status, u16 0, u32 needed, u32 there */
-    ESNN_INFO = 0x81,        /* u8 protocol version, u8 model loaded, u16 largest payload,
-                                u32 window, u32 model bytes, u32 arena bytes, name */
-    ESNN_RESULT = 0x82       /* u16 label, u16 scores, u32 step, u32 spikes, u32 synops, u32 macs,
-                                u32 digest, u32 microseconds, i32 for each score */
+    ESNN_INFO = 0x81,        /* u8 version, u8 flags, u16 largest payload, u32 window,
+                                u32 model bytes, u32 arena bytes, u16 last number, u8 slots, u8 0,
+                                u32 steps, name and firmware version */
+    ESNN_RESULT = 0x82,      /* u16 label, u16 scores, u32 step, u32 spikes, u32 synops, u32 macs,
+                                u32 digest, u32 microseconds, u32 time stamp, i32 for each score,
+                                what is subscribed to */
+    ESNN_MODELS = 0x83,  /* u8 selected slot or 255, u8 0, u16 0, u32 bytes and u32 CRC of each */
+    ESNN_COUNTERS = 0x84 /* u32 each: clock, taken, copies, gaps, refused, steps, longest step,
+                            bad, overruns */
 };
+
+/* Flags of INFO. */
+enum { ESNN_MODEL_LOADED = 1, ESNN_RESUMED = 2 };
+
+/* What SUBSCRIBE asks for. */
+enum { ESNN_NOTHING = 0, ESNN_SPIKES = 1, ESNN_POTENTIALS = 2 };
 
 /* Statuses of the app, beside the core's (esnn.h). */
 enum esnn_app_status {
-    ESNN_ERR_NO_MODEL = -64,  /* nothing is loaded yet */
-    ESNN_ERR_PACKET = -65,    /* unknown type, or a payload of the wrong length */
-    ESNN_ERR_TOO_LARGE = -66, /* more bytes needed than there are: both are told */
-    ESNN_ERR_ORDER = -67      /* a piece of a model out of order */
+    ESNN_ERR_NO_MODEL = -64,   /* nothing is loaded yet */
+    ESNN_ERR_PACKET = -65,     /* unknown type, or a payload of the wrong length */
+    ESNN_ERR_TOO_LARGE = -66,  /* more bytes needed than there are: both are told */
+    ESNN_ERR_ORDER = -67,      /* a piece of a model out of order */
+    ESNN_ERR_SLOT = -68,       /* no such slot, or none behind it may be filled yet */
+    ESNN_ERR_POPULATION = -69, /* no such population, or nothing of that kind in it */
+    ESNN_ERR_GREETING = -70,   /* no host that speaks this version has said HELLO */
+    ESNN_ERR_GAP = -71         /* a packet before this one did not come: it was not taken */
 };
 
 #endif

@@ -112,9 +112,11 @@ static int32_t weight_of(const uint8_t *row, size_t words, size_t k, uint16_t bi
     if (bits == 4) {
         const size_t half = k / (4u * words), in_half = k % (4u * words);
         const size_t byte = in_half / 4u * 4u + 2u * half + (in_half & 2u) / 2u;
-        return (int32_t)((row[byte] >> (4u * (k & 1u))) & 15u) - 8;
+        const uint32_t codes = row[byte];
+        return (int32_t)((codes >> (4u * (k & 1u))) & 15u) - 8;
     }
-    return (int32_t)((row[k / 16u * 4u + (k & 3u)] >> (2u * (k / 4u % 4u))) & 3u) - 2;
+    const uint32_t codes = row[k / 16u * 4u + (k & 3u)];
+    return (int32_t)((codes >> (2u * (k / 4u % 4u))) & 3u) - 2;
 }
 
 /* What the neurons of a block emit, asked for in ascending order: values, or 1 for those that are

@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import shutil
+import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +25,11 @@ from typing import Any
 import numpy as np
 
 from edgesnn import blob, reference
+from edgesnn.devices import protocol
+from edgesnn.devices.packet import Packet, encode
 from edgesnn.graph import (
     LIF,
+    AnalogInput,
     Dense,
     Graph,
     Int16Array,
@@ -40,6 +44,7 @@ from firmware.cores import (
     BUILD,
     CORE_SOURCES,
     CORES,
+    FIRMWARE,
     RISCV,
     STRICT,
     STRING,
@@ -56,7 +61,7 @@ from firmware.cores import (
 HERE = Path(__file__).resolve().parent
 BASELINE = HERE / "baseline.json"
 
-N, FEW = 128, 13
+N, FEW, FRAMES = 128, 13, 32
 RAM_BYTES = {"m0": 16 << 10}  # of the others: 64 KB
 BRAILLE_MODEL = "l2mu_braille7/l2mu_braille7_best.ckpt"
 BRAILLE_DATA = "braille7/braille7_spikes.npz"
@@ -186,11 +191,67 @@ def build(name: str, folder: Path, flags: Sequence[str] = ()) -> Path:
 
 def build_model(name: str, folder: Path, image: bytes, frames: Int16Array) -> Path:
     """The image of a model and the frames (steps, input size) that it is run on."""
+    write_model(folder, image, frames, b"")
+    sources = {HERE / "model.c": ("-O2",), HERE / "model.S": ()}
+    return link_program(name, folder, "model", sources, 12288)
+
+
+def build_frame(name: str, folder: Path) -> Path:
+    """The image of the stream app, and a script of packets for it."""
+    graph = wrist_graph()
+    rng = np.random.default_rng(2)
+    frames = rng.integers(-20000, 20000, (FRAMES, graph.input.size)).astype(np.int16)
+    graph = reference.with_selftest(graph, frames[:1])
+    image = blob.pack_image(graph)
+    write_model(folder, image, frames, script(image, frames))
+    app = sorted((FIRMWARE / "app").glob("*.c"))
+    sources = {**dict.fromkeys((*app, HERE / "frame.c"), ("-O2",)), HERE / "model.S": ()}
+    return link_program(name, folder, "frame", sources, 4096)
+
+
+def wrist_graph() -> Graph:
+    """6 sensor channels, 32 LIF neurons and 7 classes."""
+    rng = np.random.default_rng(3)
+    sizes = (6, 32, 7)
+    layers = [_lif(f"layer {n}", np.full(n, 9000, np.int32), Reset.SUBTRACT) for n in sizes[1:]]
+    names = ["input", *(layer.name for layer in layers)]
+    projections = [
+        Dense(*ends, rng.integers(-128, 127, (n_out, n_in), endpoint=True).astype(np.int8), shift)
+        for ends, n_in, n_out, shift in zip(
+            itertools.pairwise(names), sizes, sizes[1:], (0, 6), strict=False
+        )
+    ]
+    entry = AnalogInput("input", np.zeros(sizes[0], np.int8))
+    return Graph(entry, tuple(layers), tuple(projections), SpikeCount(layers[-1].name))
+
+
+def script(image: bytes, frames: Int16Array) -> bytes:
+    """The packets that put a model on a board and stream frames to it, as frame.c reads them."""
+    piece = 32  # with it a packet is whole in one read of the app
+    pieces = [
+        (protocol.MODEL_DATA, struct.pack("<I", at) + image[at : at + piece])
+        for at in range(0, len(image), piece)
+    ]
+    sent = [
+        (protocol.HELLO, protocol.hello(1)),
+        (protocol.MODEL_BEGIN, struct.pack("<IB", len(image), 0)),
+        *pieces,
+        (protocol.MODEL_END, b""),
+        *((protocol.FRAME, protocol.STAMP.pack(0) + f.astype("<i2").tobytes()) for f in frames),
+    ]
+    packets = b""
+    for sequence, (kind, payload) in enumerate(sent):
+        data = encode(Packet(kind, sequence, payload))
+        packets += struct.pack("<H", len(data) | (0x8000 if kind == protocol.FRAME else 0)) + data
+    return packets
+
+
+def write_model(folder: Path, image: bytes, frames: Int16Array, packets: bytes) -> None:
+    """The files that model.S takes in."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(image)
     (folder / "frames.bin").write_bytes(frames.astype("<i2").tobytes())
-    sources = {HERE / "model.c": ("-O2",), HERE / "model.S": ()}
-    return link_program(name, folder, "model", sources, 12288)
+    (folder / "script.bin").write_bytes(packets)
 
 
 def link_program(
@@ -214,7 +275,7 @@ def link_program(
     objects = []
     for source, options in sources.items():
         out = folder / f"{source.stem}{'_data' if source.suffix == '.S' else ''}.o"
-        here = (f"-DARENA_SIZE={arena}", f"-I{HERE}", f"-Wa,-I{folder}")
+        here = (f"-DARENA_SIZE={arena}", f"-I{FIRMWARE / 'app'}", f"-I{HERE}", f"-Wa,-I{folder}")
         objects.append(compile_one(core, source, out, (*here, *options)))
     elf = folder / f"{program}.elf"
     return link(core, objects, elf, HERE / "link.ld", CODE=core.code, RAM=core.ram, RAM_SIZE=ram)
@@ -343,6 +404,9 @@ def braille() -> Recorded | None:
 def count(name: str, folder: Path, plugin: Path, model: Recorded | None = None) -> dict[str, Any]:
     """Build the images of a core, run them, and sum up."""
     summary = summarize(name, folder, *run(name, build(name, folder), plugin))
+    path = run(name, build_frame(name, folder), plugin)[1]
+    summary["frame"] = round(sum(path["frame"]) / FRAMES, 1)
+    summary["frame_step"] = round(sum(path["frame_step"]) / FRAMES, 1)
     if model is not None:
         elf = build_model(name, folder, model.image, model.frames)
         steps = run(name, elf, plugin)[1]["step"]
@@ -393,6 +457,10 @@ def table(cores: dict[str, dict[str, Any]]) -> str:
             f"{name:6} {step:12} {_number(marks.dense, 9)} {gain:>12} {_number(marks.gain, 7)} "
             f"{got['text_bytes']['kernels']:17}"
         )
+    lines.append("core   frame, from bytes to answer  its step  rest")
+    for name, got in cores.items():
+        rest = got["frame"] - got["frame_step"]
+        lines.append(f"{name:6} {got['frame']:27,.0f} {got['frame_step']:9,.0f} {rest:5,.0f}")
     if any("l2mu_step" in got for got in cores.values()):
         lines.append("core   L2MU step  of the kernels' cost  target")
     for name, got in cores.items():

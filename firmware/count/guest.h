@@ -43,7 +43,9 @@ extern const int8_t weights[], extreme_weights[], extreme_codes4[], extreme_code
 extern const uint16_t many_events[];
 extern const uint8_t one_layer[], one_layer_end[], two_layers[], two_layers_end[];
 
-/* A model and the frames that it is run on, in an image of their own. */
+/* A model, the frames that it is run on, and packets that put it on a board and stream them to it,
+ * in images of their own. */
 extern const uint8_t model_image[], model_image_end[], model_frames[], model_frames_end[];
+extern const uint8_t script[], script_end[];
 
 #endif

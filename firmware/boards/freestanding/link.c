@@ -18,6 +18,7 @@ typedef struct {
 } ring;
 
 static volatile ring received, to_send;
+static volatile uint32_t overruns;
 
 static uint32_t held(const volatile ring *r) { return r->put - r->taken; }
 
@@ -43,6 +44,8 @@ static void sleep_while_held(const volatile ring *r, uint32_t count) {
 void link_received(uint8_t byte) {
     if (held(&received) < RING) { /* false only for a host that overfills its window */
         put(&received, byte);
+    } else {
+        overruns++;
     }
 }
 
@@ -64,6 +67,8 @@ size_t board_read(uint8_t *data, size_t max) {
 }
 
 size_t board_window(void) { return RING; }
+
+uint32_t board_overruns(void) { return overruns; }
 
 void board_write(const uint8_t *data, size_t n) {
     while (n > 0) {
