@@ -9,20 +9,13 @@ models. It writes build/size.json and compares with baseline.json.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgesnn import blob, operations
-from edgesnn.graph import Graph
-from edgesnn.quantize import quantize
-from edgesnn.sources import read_network
-from edgesnn.zoo import basicmotions
 from firmware.cores import (
     BUILD,
     CORE_SOURCES,
@@ -35,7 +28,6 @@ from firmware.cores import (
     call,
     compile_one,
     compiler_of,
-    has_compiler,
     link,
 )
 from firmware.count.count import layers_graph

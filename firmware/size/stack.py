@@ -20,7 +20,9 @@ GCC_FLAGS = ("-fstack-usage", "-fcallgraph-info=su")
 TABLE_ENTRY = {"esnn_check": 0, "esnn": 4}
 INDIRECT = "__indirect_call"
 
-_NODE = re.compile(r'^node: { title: "([^"]+)" label: "[^"]*?(?:\\n(\d+) bytes \((\w+)[^"]*)?"', re.M)
+_NODE = re.compile(
+    r'^node: { title: "([^"]+)" label: "[^"]*?(?:\\n(\d+) bytes \((\w+)[^"]*)?"', re.M
+)
 _EDGE = re.compile(r'^edge: { sourcename: "([^"]+)" targetname: "([^"]+)"', re.M)
 _SECTION = re.compile(r"^RELOCATION RECORDS FOR \[(\S+)\]:\n.*\n((?:[0-9a-f]+ .*\n)*)", re.M)
 _FUNCTION = re.compile(r"^[0-9a-f]+ <([^.>][^>]*)>:$")  # no local labels
