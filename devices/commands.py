@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +55,16 @@ RATE = click.option("--rate", type=float, help="Frames a second; default: what t
 @board_options
 @REALTIME
 @RATE
+@click.option("--view", is_flag=True, help="Show signals, spikes and classes while it runs.")
 @JSON
 def stream(
-    model: Path, given: Given, board: str, realtime: bool, rate: float | None, as_json: bool
-) -> None:
+    model: Path, given: Given, board: str, realtime: bool, rate: float | None, view: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Stream recordings to a board and print what it recognises, and every frame's fate."""
     loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
-    session = _stream(board, loaded, frames, period)
+    session = _stream(board, loaded, frames, period, view=view)
     for sample, label in enumerate(session.outputs.labels):
         if not as_json:
             name = loaded.classes[label] if label >= 0 else "no answer"
@@ -108,25 +111,37 @@ def record(
 ) -> None:  # fmt: skip
     """Stream recordings to a board and write down every frame and answer, for `replay`.
 
-    The log survives a kill at any moment; --resume goes on from there.
+    The log survives a kill at any moment; --resume goes on from there. A link that fails is opened
+    again, and a board that lost its state meanwhile is brought back into it.
     """
-    from edgesnn.devices.log import LogWriter
-    from edgesnn.errors import ModelError
+    from edgesnn.devices.board import StateLostError
+    from edgesnn.devices.log import LogWriter, read
+    from edgesnn.errors import MissingError
 
     loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
-    if resume:
-        log = LogWriter.go_on(output)
-        if log.read is not None and log.read.model.image != loaded.image:
-            raise ModelError(
-                f"{output} was recorded with another model than {model}: give the one that it was "
-                "begun with"
-            )
-    else:
-        log = LogWriter.create(output, loaded, source=str(given.path), period=period)
-    with log:
-        session = _stream(board, loaded, frames, period, log)
-        log.closed()
+
+    def begin() -> LogWriter:
+        return LogWriter.create(output, loaded, source=str(given.path), period=period)
+
+    def go_on() -> LogWriter:
+        return LogWriter.go_on(output, loaded)
+
+    if output.exists() and not resume:  # before a board is bothered
+        raise MissingError(
+            f"there is a file {output} already: choose another name, or go on with --resume"
+        )
+    log = go_on if resume else begin
+    answered = 0
+    while True:
+        try:
+            session = _stream(board, loaded, frames, period, log)
+            break
+        except StateLostError:
+            before, answered = answered, read(output).answered
+            if answered <= before:  # it does not get any further
+                raise
+            log = go_on
     _print({**facts(session), "log": str(output)}, as_json)
     _complain_of_losses(session)
 
@@ -168,6 +183,24 @@ def replay(log: Path, backend: str, as_json: bool) -> None:
             f"{backend} gives {len(done.different)} other answers than the session, the first at "
             f"frame {frame} of recording {recording}: compare the firmware's version with this one"
         )
+
+
+@click.group()
+def plot() -> None:
+    """Draw pictures."""
+
+
+@plot.command("session")
+@click.argument("log", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="The picture; .png, .svg or .pdf.")
+@click.option("--recording", type=int, help="Its number; default: the first of the session.")
+def plot_session(log: Path, output: Path, recording: int | None) -> None:
+    """Draw a recording of a session: signals, spikes, answers and losses."""
+    from edgesnn.devices import picture
+    from edgesnn.devices.log import read
+
+    picture.session(output, read(log), recording)
+    click.echo(f"wrote {output}")
 
 
 def facts(session: Session) -> dict[str, Any]:
@@ -245,20 +278,35 @@ def _complain_of_losses(session: Session) -> None:
 
 
 def _stream(
-    name: str, model: Any, frames: Any, period: float, log: LogWriter | None = None
+    name: str,
+    model: Any,
+    frames: Any,
+    period: float,
+    log: Callable[[], LogWriter] | None = None,
+    view: bool = False,
 ) -> Session:
     from edgesnn.devices.backend import open_board
     from edgesnn.devices.session import Stream
     from edgesnn.terminal import progress_bar
 
-    with open_board(name) as board:
+    with open_board(name, reconnect=log is not None) as board:
         with progress_bar(f"model to {board.info.name}", len(model.image)) as advance:
             board.put_model(model, advance)
-        if log is not None:
-            log.board(board, name)
+        if view:
+            from edgesnn.devices.view import view_of
+
+            return view_of(Stream(board, frames, period))
         total = frames.shape[0] * frames.shape[1]
-        with progress_bar(f"streaming to {board.info.name}", total) as advance:
-            return Stream(board, frames, period, log=log).run(advance)
+        with (
+            progress_bar(f"streaming to {board.info.name}", total) as advance,
+            log() if log else nullcontext() as writer,
+        ):
+            if writer is None:
+                return Stream(board, frames, period).run(advance)
+            writer.board(board, name)
+            session = Stream(board, frames, period, log=writer).run(advance)
+            writer.closed()
+            return session
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

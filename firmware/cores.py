@@ -65,13 +65,15 @@ class ToolError(Exception):
     """Something that must work did not; the message says what."""
 
 
-def call(*command: str | Path) -> str:
-    """Standard output and error of a command that must succeed.
+def call(*command: str | Path, folder: Path | None = None) -> str:
+    """Standard output and error of a command that must succeed, started in a folder.
 
     Raises:
         ToolError: it did not.
     """
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=folder
+    )
     if done.returncode != 0:
         line = " ".join(str(part) for part in command)
         raise ToolError(f"{line}\nended with {done.returncode}\n{done.stderr[-4000:]}")

@@ -169,13 +169,17 @@ def resynchronise(count: int, seed: int = 0) -> str:
 def _record_for_ever(path: str, seen: Synchronized[int], up: Synchronized[int]) -> None:
     """What is killed: a host that begins or goes on with a session, and tells what it has seen."""
     exists = Path(path).exists()
-    log = LogWriter.go_on(path) if exists else LogWriter.create(path, MODEL, source="soak")
+    log = LogWriter.go_on(path, MODEL) if exists else LogWriter.create(path, MODEL, source="soak")
     with Board(open_transport("virtual://")) as board:
         board.put_model(MODEL)
         log.board(board, "virtual://")
         up.value = 1
         done = {} if log.read is None else {r.number: r for r in log.read.recordings if r.complete}
-        for recording in range(1 << 30):
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        recording = -1
+        while parent.is_alive():  # it must not outlive a soak that is stopped
+            recording += 1
             if recording in done:
                 continue
             number = 0

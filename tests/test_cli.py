@@ -36,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_every_command() -> None:
     output = edgesnn("--help").output
-    for command in ("convert", "inspect", "run", "stream", "verify", "record", "replay", "demo"):
+    commands = "convert inspect run stream verify record replay plot devices live demo"
+    for command in commands.split():
         assert f"\n  {command} " in output
 
 

@@ -57,9 +57,10 @@ esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena
     *m = (esnn_model){.image = (const uint8_t *)image, .arena = (uint8_t *)arena};
     m->currents = currents;
     m->raised = raises ? currents + current_bytes : 0;
+    m->list = currents + (raises ? 2u : 1u) * current_bytes;
     const esnn_population *p = esnn_populations_of(m->image);
     esnn_slot *slots = esnn_slots_of(m->arena);
-    uint32_t offset = currents + (raises ? 2u : 1u) * current_bytes;
+    uint32_t offset = m->list + esnn_list_bytes(h);
     for (uint16_t k = 0; k < info.n_populations; k++) {
         slots[k] = (esnn_slot){.state = offset};
         slots[k].output = slots[k].state + esnn_state_bytes(&p[k]);
@@ -92,28 +93,23 @@ void esnn_reset(esnn_model *m) {
     m->step = 0;
 }
 
-/* whether the source of a projection has emitted nothing for as long as the projection looks back
- */
-static int silent(const esnn_slot *slots, const esnn_projection *q) {
-    return slots[q->source].quiet > (q->kind == ESNN_DELAYED ? q->as.delayed.longest : 0u);
-}
-
-/* whether a step cannot raise a membrane of the population: then it needs no currents */
-static int idle(const esnn_model *m, const esnn_population *p, const esnn_slot *slot) {
-    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    int quiet = p->kind == ESNN_LIF && p->as.neurons.bias == 0 && slot->n_events == 0;
-    for (uint16_t j = 0; quiet && j < p->n_projections; j++) {
-        quiet = silent(esnn_slots_of(m->arena), &q[j]);
+/* whether the sources of a projection have emitted nothing for as long as it looks back */
+static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projection *q) {
+    if (q->kind == ESNN_DELAYED) {
+        return slots[q->source].quiet > q->as.delayed.longest;
+    }
+    int quiet = slots[q->source].quiet > 0;
+    if (q->kind <= ESNN_DENSE2) {
+        const uint16_t *sources = esnn_u16(m->image, q->as.dense.sources);
+        for (uint16_t k = 1; quiet && k < q->as.dense.n_sources; k++) {
+            quiet = slots[sources[k]].quiet > 0;
+        }
     }
     return quiet;
 }
 
-/* the input of one population */
-static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
-                                  const int16_t *frame, esnn_result *out) {
-    const esnn_population *populations = esnn_populations_of(m->image);
-    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    const esnn_slot *slots = esnn_slots_of(m->arena);
+/* the input of a population without any projection's */
+static esnn_currents prepare(const esnn_model *m, const esnn_population *p) {
     const uint32_t bias = esnn_bias_of(p);
     esnn_currents in = {esnn_words(m->arena, m->currents), NULL};
     if (bias != 0) {
@@ -125,9 +121,25 @@ static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
         in.raised = esnn_words(m->arena, m->raised);
         esnn_clear(in.raised, p->size);
     }
-    for (uint16_t j = 0; j < p->n_projections; j++, q++) {
-        if (silent(slots, q)) {
+    return in;
+}
+
+/* the input of one population, with a NULL current where it cannot raise a membrane */
+static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
+                                  const esnn_slot *slot, const int16_t *frame, esnn_result *out) {
+    const esnn_population *populations = esnn_populations_of(m->image);
+    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
+    const esnn_slot *slots = esnn_slots_of(m->arena);
+    esnn_currents in = {NULL, NULL};
+    if (p->kind != ESNN_LIF || slot->n_events > 0 || p->as.neurons.bias != 0) {
+        in = prepare(m, p);
+    }
+    for (const esnn_projection *end = q + p->n_projections; q != end; q++) {
+        if (silent(m, slots, q)) {
             continue;
+        }
+        if (in.current == NULL) {
+            in = prepare(m, p);
         }
         const int16_t *values = NULL;
         if (populations[q->source].bits != 0) {
@@ -183,10 +195,7 @@ static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     emitted(m, p, slots,
             frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slots->output));
     for (uint16_t k = 1; k < h->n_populations; k++) {
-        esnn_currents in = {NULL, NULL};
-        if (!idle(m, &p[k], &slots[k])) {
-            in = sum_currents(m, &p[k], frame, out);
-        }
+        const esnn_currents in = sum_currents(m, &p[k], &slots[k], frame, out);
         esnn_population_operations[p[k].kind]->update(m, k, &in);
         emitted(m, &p[k], &slots[k], esnn_halves(m->arena, slots[k].output));
         out->spikes += slots[k].n_events;

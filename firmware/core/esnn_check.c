@@ -20,7 +20,9 @@ uint32_t esnn_crc32(uint32_t crc, const void *data, size_t size) {
 }
 
 int esnn_inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
-    return (offset & 3u) == 0 && offset <= h->length && bytes <= h->length - offset;
+    const uint32_t least = bytes > 0 ? (uint32_t)sizeof *h : 0u; /* 0 says that there is none */
+    return (offset & 3u) == 0 && offset >= least && offset <= h->length &&
+           bytes <= h->length - offset;
 }
 
 int esnn_all_zero(const uint32_t *words, size_t n) {
@@ -264,12 +266,23 @@ uint32_t esnn_current_bytes(const esnn_header *h, int *raises) {
     return 4u * widest;
 }
 
+uint32_t esnn_list_bytes(const esnn_header *h) {
+    const esnn_projection *q = esnn_projections_of((const uint8_t *)h);
+    uint32_t most = 0;
+    for (uint16_t j = 0; j < h->n_projections; j++) {
+        if (q[j].kind <= ESNN_DENSE2 && q[j].as.dense.n_sources > 0) {
+            most = q[j].as.dense.n_in > most ? q[j].as.dense.n_in : most;
+        }
+    }
+    return esnn_align(2u * (most < ESNN_LIST_MOST ? most : ESNN_LIST_MOST));
+}
+
 /* RAM of the whole image; the layout that esnn_load lays out */
 static uint64_t arena_bytes(const esnn_header *h) {
     const esnn_population *p = esnn_populations_of((const uint8_t *)h);
     int raises;
     uint64_t total = esnn_current_bytes(h, &raises);
-    total += raises ? total : 0u;
+    total += (raises ? total : 0u) + esnn_list_bytes(h);
     for (uint16_t k = 0; k < h->n_populations; k++) {
         const uint32_t output = p[k].kind != ESNN_ANALOG_INPUT ? esnn_align(2u * p[k].size) : 0u;
         total += sizeof(esnn_slot) + esnn_state_bytes(&p[k]) + output;
@@ -294,7 +307,18 @@ static esnn_status check_readout(const esnn_header *h) {
 static esnn_status check_selftest(const esnn_header *h) {
     const esnn_population *input = esnn_populations_of((const uint8_t *)h);
     const uint64_t frames = (uint64_t)h->selftest_steps * input->size * sizeof(int16_t);
-    return esnn_inside(h, h->selftest, frames) ? ESNN_OK : ESNN_ERR_FORMAT;
+    if (!esnn_inside(h, h->selftest, frames)) {
+        return ESNN_ERR_FORMAT;
+    }
+    const int32_t limit = (int32_t)1 << (input->bits != 0 ? input->bits - 1u : 15u);
+    const uint16_t *values = esnn_u16((const uint8_t *)h, h->selftest);
+    for (size_t k = 0; k < frames / sizeof *values; k++) {
+        const int32_t value = (int16_t)values[k];
+        if (value < -limit || value > limit - 1) {
+            return ESNN_ERR_BOUND;
+        }
+    }
+    return ESNN_OK;
 }
 
 esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {

@@ -5,12 +5,12 @@
 typedef void kernel(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                     uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 
-static esnn_status check(const esnn_header *h, const esnn_projection *q) {
+static esnn_status check(const esnn_header *h, const esnn_projection *q, uint32_t n_in) {
     const esnn_population *populations = esnn_populations_of((const uint8_t *)h);
     const esnn_dense *d = &q->as.dense;
-    if ((d->bits != 8 && d->bits != 4 && d->bits != 2) || !esnn_all_zero(d->reserved, 7) ||
-        d->blocks == 0 || d->n_in == 0 || d->n_out == 0 ||
-        (uint32_t)d->blocks * d->n_in != populations[q->source].size ||
+    if ((d->bits != 8 && d->bits != 4 && d->bits != 2) || d->zero != 0 ||
+        !esnn_all_zero(d->reserved, 5) || d->blocks == 0 || d->n_in == 0 || d->n_out == 0 ||
+        (uint32_t)d->blocks * d->n_in != n_in ||
         (uint32_t)d->blocks * d->n_out != populations[q->target].size) {
         return ESNN_ERR_FORMAT;
     }
@@ -18,10 +18,68 @@ static esnn_status check(const esnn_header *h, const esnn_projection *q) {
     return esnn_inside(h, q->weights, 4u * d->n_in * words) ? ESNN_OK : ESNN_ERR_FORMAT;
 }
 
+/* neurons of all the sources of a projection, all of which emit spikes; 0: it is not sound */
+static uint32_t sources_size(const esnn_header *h, const esnn_projection *q) {
+    const uint8_t *image = (const uint8_t *)h;
+    const esnn_population *populations = esnn_populations_of(image);
+    const esnn_dense *d = &q->as.dense;
+    if (d->n_sources == 0) {
+        const esnn_population *source = &populations[q->source];
+        return d->sources == 0 && source->bits == 0 ? source->size : 0u;
+    }
+    if (d->blocks != 1 || !esnn_inside(h, d->sources, 2u * (uint64_t)d->n_sources) ||
+        *esnn_u16(image, d->sources) != q->source) {
+        return 0;
+    }
+    uint32_t size = 0;
+    for (uint16_t k = 0; k < d->n_sources; k++) {
+        const uint16_t source = esnn_u16(image, d->sources)[k];
+        if (source >= h->n_populations || populations[source].bits != 0) {
+            return 0;
+        }
+        size += populations[source].size;
+    }
+    return size;
+}
+
 /* a kernel of its own for each width, for spikes whose sums cannot leave 30 bits */
 static esnn_status check_events(const esnn_header *h, const esnn_projection *q, uint16_t bits) {
-    const esnn_population *source = &esnn_populations_of((const uint8_t *)h)[q->source];
-    return q->as.dense.bits == bits && source->bits == 0 ? check(h, q) : ESNN_ERR_FORMAT;
+    const uint32_t size = sources_size(h, q);
+    return q->as.dense.bits == bits && size > 0 ? check(h, q, size) : ESNN_ERR_FORMAT;
+}
+
+/* the events of all sources in one list: what the fixed cost of a tile is paid for only once */
+static uint32_t project_sources(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    const int8_t *weights = (const int8_t *)(m->image + q->weights);
+    const esnn_population *populations = esnn_populations_of(m->image);
+    const esnn_slot *slots = esnn_slots_of(m->arena);
+    const uint16_t *sources = esnn_u16(m->image, d->sources);
+    uint16_t *list = esnn_halves(m->arena, m->list);
+    uint32_t first = 0, held = 0, met = 0;
+    for (uint16_t k = 0; k < d->n_sources; k++) {
+        const esnn_slot *source = &slots[sources[k]];
+        const uint16_t *event = esnn_halves(m->arena, source->output);
+        const uint16_t *last = event + source->n_events;
+        met += source->n_events;
+        while (event != last) {
+            const size_t here = (size_t)(last - event), room = ESNN_LIST_MOST - held;
+            const uint16_t *end = event + (here < room ? here : room);
+            while (event != end) {
+                list[held++] = (uint16_t)(first + *event++);
+            }
+            if (held == ESNN_LIST_MOST) {
+                add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);
+                held = 0;
+            }
+        }
+        first += populations[sources[k]].size;
+    }
+    if (held > 0) {
+        add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);
+    }
+    return met * d->n_out;
 }
 
 static uint32_t project_events(const esnn_model *m, const esnn_projection *q, int32_t *current,
@@ -31,10 +89,11 @@ static uint32_t project_events(const esnn_model *m, const esnn_projection *q, in
     const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
     const uint16_t *events = esnn_halves(m->arena, source->output);
     const size_t n_events = source->n_events;
+    if (d->n_sources > 0) {
+        return project_sources(m, q, current, add);
+    }
     if (d->blocks == 1) {
-        if (n_events > 0) {
-            add(current, weights, d->n_in, d->n_out, q->shift, events, n_events, 0);
-        }
+        add(current, weights, d->n_in, d->n_out, q->shift, events, n_events, 0);
         return (uint32_t)n_events * d->n_out;
     }
     size_t used = 0;
@@ -206,4 +265,11 @@ static uint32_t project_values(const esnn_model *m, const esnn_projection *q, in
     return (uint32_t)used * d->n_out;
 }
 
-const esnn_projection_operation esnn_op_dense_values = {check, project_values};
+static esnn_status check_values(const esnn_header *h, const esnn_projection *q) {
+    const esnn_dense *d = &q->as.dense;
+    return d->sources == 0 && d->n_sources == 0
+               ? check(h, q, esnn_populations_of((const uint8_t *)h)[q->source].size)
+               : ESNN_ERR_FORMAT;
+}
+
+const esnn_projection_operation esnn_op_dense_values = {check_values, project_values};

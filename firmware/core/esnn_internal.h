@@ -55,6 +55,7 @@ enum {
     ESNN_RESET_SUBTRACT_RESIDUE
 };
 enum { ESNN_RULE_Q15, ESNN_RULE_TOWARD_ZERO, ESNN_RULE_BIT_SHIFT };
+enum { ESNN_JUMPED, ESNN_DECAYED, ESNN_LAGGED };
 enum { ESNN_IDENTITY, ESNN_RELU, ESNN_TABLE };
 enum { ESNN_PORT_CURRENT, ESNN_PORT_THRESHOLD };
 enum { ESNN_POTENTIAL_LAST, ESNN_POTENTIAL_MAX, ESNN_POTENTIAL_SUM };
@@ -70,9 +71,8 @@ enum {
     ESNN_STEP_PER_NEURON = 1 << 6,
     ESNN_REFRACTORY_PER_NEURON = 1 << 7,
     ESNN_REACHES = 1 << 8,
-    ESNN_LAGGED = 1 << 9,
-    ESNN_ADAPTS = 1 << 10,
-    ESNN_OLD = 1 << 11
+    ESNN_ADAPTS = 1 << 9,
+    ESNN_OLD = 1 << 10
 };
 
 typedef struct {
@@ -94,10 +94,10 @@ typedef struct {
 typedef struct {
     uint32_t decay, above, bias;
     uint32_t synaptic_decay, inhibitory_decay, floor, reset_to;
-    uint32_t adaptation_decay, adaptation_step, refractory;
+    uint32_t adaptation_decay, adaptation_step, refractory, membrane_bias;
     uint8_t reset, rule;
     uint16_t max_spikes;
-    uint32_t reserved[2];
+    uint8_t conduction, state_bits, zero[2];
 } esnn_neurons;
 
 typedef struct {
@@ -136,9 +136,14 @@ typedef struct {
     } as;
 } esnn_population;
 
+/* Several projections into one population that are alike but for their sources lie in an image as
+ * one, their weights side by side: sources then lists them, n_in is what they have together, and
+ * the source of the projection is the first of them. */
 typedef struct {
     uint16_t blocks, n_in, n_out, bits; /* n_in, n_out: of one block */
-    uint32_t reserved[7];
+    uint32_t sources;                   /* offset, 0: there is only one */
+    uint16_t n_sources, zero;
+    uint32_t reserved[5];
 } esnn_dense;
 
 typedef struct {
@@ -277,6 +282,9 @@ extern const esnn_population_operation *const esnn_population_operations[ESNN_PO
 extern const esnn_projection_operation *const esnn_projection_operations[ESNN_PROJECTION_KINDS];
 extern const esnn_readout_operation *const esnn_readout_operations[ESNN_READOUT_KINDS];
 
+/* so many events at most are put together */
+#define ESNN_LIST_MOST 256u
+
 /* For the checks. */
 int esnn_inside(const esnn_header *h, uint32_t offset, uint64_t bytes);
 int esnn_all_zero(const uint32_t *words, size_t n);
@@ -297,6 +305,8 @@ uint32_t esnn_bias_of(const esnn_population *p);
 uint32_t esnn_state_bytes(const esnn_population *p);
 uint32_t esnn_history_bytes(const esnn_population *p);
 uint32_t esnn_current_bytes(const esnn_header *h, int *raises);
+/* bytes of the list in which the spikes of several sources are put together, 0 without any */
+uint32_t esnn_list_bytes(const esnn_header *h);
 
 /* (x * b + 2^14) >> 15 for 32-bit x without a 64-bit product, exact */
 static inline int32_t esnn_leak(int32_t x, uint32_t b) {
@@ -315,6 +325,7 @@ static inline int32_t esnn_add_saturating(int32_t a, int32_t b) {
     return a + b;
 }
 
+#define ESNN_MEMBRANE_BITS 31u
 #define ESNN_CURRENT_LIMIT ((int32_t)1 << 29)  /* of sat(x, 30) */
 #define ESNN_MEMBRANE_LIMIT ((int32_t)1 << 30) /* of sat(x, 31) */
 

@@ -10,7 +10,8 @@ static esnn_status check(const esnn_header *h, const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     if (p->bits != 0 || (p->flags & ~ESNN_REACHES) != 0 || n->rule != ESNN_RULE_Q15 ||
         n->max_spikes != 1 || n->reset > ESNN_RESET_ZERO_AT_ONCE ||
-        !esnn_all_zero(&n->synaptic_decay, 7) || !esnn_all_zero(n->reserved, 2)) {
+        !esnn_all_zero(&n->synaptic_decay, 8) || n->conduction != ESNN_JUMPED ||
+        n->state_bits != ESNN_MEMBRANE_BITS || (n->zero[0] | n->zero[1]) != 0) {
         return ESNN_ERR_FORMAT;
     }
     esnn_status status = esnn_check_u16(h, n->decay, 1, ESNN_DECAY_ONE - 1u);

@@ -45,15 +45,16 @@ static esnn_status check_optional(const esnn_header *h, const esnn_population *p
 static int known(const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     const int adapts = (p->flags & ESNN_ADAPTS) != 0, old = (p->flags & ESNN_OLD) != 0;
-    const int lagged = (p->flags & ESNN_LAGGED) != 0;
+    const int cuba = n->synaptic_decay != 0 && n->inhibitory_decay == 0;
     if (n->rule > ESNN_RULE_BIT_SHIFT || n->reset > ESNN_RESET_SUBTRACT_RESIDUE ||
-        p->flags >= ESNN_OLD << 1 || !esnn_all_zero(n->reserved, 2) || n->decay == 0 ||
-        (n->reset_to != 0 && n->reset != ESNN_RESET_ZERO_AT_ONCE) ||
-        (lagged && n->synaptic_decay == 0)) {
+        p->flags >= ESNN_OLD << 1 || (n->zero[0] | n->zero[1]) != 0 || n->decay == 0 ||
+        (n->reset_to != 0 && n->reset != ESNN_RESET_ZERO_AT_ONCE) || n->state_bits < 16 ||
+        n->state_bits > ESNN_MEMBRANE_BITS || n->conduction > ESNN_LAGGED ||
+        (!cuba && (n->conduction != ESNN_JUMPED || n->membrane_bias != 0))) {
         return 0;
     }
     if (n->inhibitory_decay != 0 &&
-        (n->synaptic_decay == 0 || adapts || lagged || n->floor != 0 || n->max_spikes != 1 ||
+        (n->synaptic_decay == 0 || adapts || n->floor != 0 || n->max_spikes != 1 ||
          (n->reset != ESNN_RESET_NONE && n->reset != ESNN_RESET_SUBTRACT &&
           n->reset != ESNN_RESET_ZERO_DISCARD))) {
         return 0;
@@ -101,6 +102,7 @@ static esnn_status check(const esnn_header *h, const esnn_population *p) {
         check_decay(h, p, n->inhibitory_decay, ESNN_INHIBITORY_PER_NEURON),
         check_decay(h, p, n->adaptation_decay, ESNN_ADAPTATION_PER_NEURON),
         check_decay(h, p, n->refractory, ESNN_REFRACTORY_PER_NEURON),
+        esnn_check_bias(h, n->membrane_bias, p->size),
         check_optional(h, p, n->floor, ESNN_FLOOR_PER_NEURON, -ESNN_MEMBRANE_LIMIT, 0),
         check_optional(h, p, n->reset_to, ESNN_RESET_TO_PER_NEURON, 1 - limit, limit - 1),
         check_optional(h, p, n->adaptation_step, ESNN_STEP_PER_NEURON, -step, step),
@@ -118,7 +120,8 @@ static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
         return esnn_leak(x, b);
     }
     if (rule == ESNN_RULE_BIT_SHIFT) {
-        return x - (x >> b);
+        const int32_t lost = x >> b;
+        return x - (lost == 0 && x > 0 ? 1 : lost);
     }
     const uint32_t size = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
     const int32_t kept = (int32_t)((size >> 12) * b + (((size & 0xfffu) * b) >> 12));
@@ -131,22 +134,27 @@ static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
 typedef struct {
     const int32_t *above;
     parameter decay, synaptic, inhibitory, floor, reset_to, adaptation, step, refractory;
+    const int32_t *membrane_bias; /* or NULL */
     int32_t *v, *i, *h, *a, *last;
-    int32_t reaches;
+    int32_t reaches, membrane_limit, current_limit;
     uint16_t flags, max_spikes;
-    uint8_t rule, reset;
+    uint8_t rule, reset, conduction;
 } neurons;
 
 /* synaptic currents take in x; what of them enters the membrane */
 static int32_t conduct(const neurons *n, size_t k, int32_t x) {
+    const uint32_t decay = u16_of(n->synaptic, k);
     const int32_t old = n->i[k];
-    const int32_t i = decayed(old, u16_of(n->synaptic, k), n->rule) + x;
-    n->i[k] = esnn_clamp(i, ESNN_CURRENT_LIMIT);
+    const int32_t i = n->i[k] = esnn_clamp(decayed(old, decay, n->rule) + x, n->current_limit);
     if (n->h != NULL) {
         const int32_t h = decayed(n->h[k], u16_of(n->inhibitory, k), n->rule) - x;
-        n->h[k] = esnn_clamp(h, ESNN_CURRENT_LIMIT);
+        n->h[k] = esnn_clamp(h, n->current_limit);
+        return i;
     }
-    return (n->flags & ESNN_LAGGED) != 0 ? old : n->i[k];
+    x = n->conduction == ESNN_JUMPED    ? i
+        : n->conduction == ESNN_DECAYED ? decayed(i, decay, n->rule)
+                                        : old;
+    return n->membrane_bias == NULL ? x : esnn_clamp(x + n->membrane_bias[k], ESNN_CURRENT_LIMIT);
 }
 
 /* the membrane that the fire test sees, where r: the neuron spiked in the step before */
@@ -167,7 +175,7 @@ static int32_t integrate(const neurons *n, size_t k, int32_t x, int r, int32_t s
     if (r && (n->reset == ESNN_RESET_SUBTRACT || n->reset == ESNN_RESET_SUBTRACT_RESIDUE)) {
         w -= subtracted;
     }
-    return esnn_clamp(w, ESNN_MEMBRANE_LIMIT);
+    return esnn_clamp(w, n->membrane_limit);
 }
 
 /* an adaptive threshold after s spikes */
@@ -211,11 +219,11 @@ static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
         s = s < n->max_spikes ? s : n->max_spikes;
     }
     if (n->reset == ESNN_RESET_SUBTRACT_AT_ONCE) {
-        v = esnn_clamp(v - s * (above + n->reaches), ESNN_MEMBRANE_LIMIT);
+        v = esnn_clamp(v - s * (above + n->reaches), n->membrane_limit);
     } else if (n->reset == ESNN_RESET_ZERO_AT_ONCE && s != 0) {
         v = n->reset_to.values != NULL ? i32_of(n->reset_to, k) : 0;
     } else if (n->reset == ESNN_RESET_SUBTRACT_RESIDUE) {
-        v = esnn_clamp(v - (s - r) * subtracted, ESNN_MEMBRANE_LIMIT);
+        v = esnn_clamp(v - (s - r) * subtracted, n->membrane_limit);
     }
     if (n->a != NULL) {
         adapt(n, k, above, s);
@@ -244,8 +252,15 @@ static neurons resolved(const esnn_model *m, const esnn_population *p, const esn
         .flags = p->flags,
         .max_spikes = r->max_spikes,
         .rule = r->rule,
+        .conduction = r->conduction,
+        .membrane_bias = r->membrane_bias != 0 ? esnn_i32(image, r->membrane_bias) : NULL,
+        .membrane_limit = (int32_t)1 << (r->state_bits - 1u),
         .reset = r->reset,
     };
+    n.current_limit = n.membrane_limit;
+    if (n.current_limit > ESNN_CURRENT_LIMIT) {
+        n.current_limit = ESNN_CURRENT_LIMIT;
+    }
     int32_t *state = esnn_words(m->arena, slot->state);
     n.v = state;
     if (n.synaptic.values != NULL) {

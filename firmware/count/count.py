@@ -281,6 +281,24 @@ def link_program(
     return link(core, objects, elf, HERE / "link.ld", CODE=core.code, RAM=core.ram, RAM_SIZE=ram)
 
 
+def emulate(name: str, elf: Path, folder: Path, plugin: str = "") -> str:
+    """Run an image in a folder, with a plugin and its options; what it said.
+
+    Raises:
+        ToolError: it did not end with CHECK OK.
+    """
+    core = CORES[name]
+    bios = ("-bios", "none") if core.cross == RISCV else ()
+    said = call(
+        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
+        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
+        "-kernel", elf, *(("-plugin", plugin) if plugin else ()), folder=folder,
+    )  # fmt: skip
+    if "CHECK OK" not in said:
+        raise ToolError(f"{name}: no CHECK OK\n{said}")
+    return said
+
+
 def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
     """Run an image: the name of its kernels, and the instructions of every region.
 
@@ -293,15 +311,8 @@ def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
         address, _, symbol = line.split()
         symbols[symbol] = int(address, 16)
     out = elf.with_name("counts")
-    bios = ("-bios", "none") if core.cross == RISCV else ()
     options = ",".join(f"{key}=0x{symbols[f'bench_{key}']:x}" for key in ("begin", "end"))
-    said = call(
-        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
-        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
-        "-kernel", elf, "-plugin", f"file={plugin},{options},out={out}",
-    )  # fmt: skip
-    if "CHECK OK" not in said:
-        raise ToolError(f"{name}: no CHECK OK\n{said}")
+    said = emulate(name, elf, elf.parent, f"file={plugin},{options},out={out}")
     regions = [line.split()[1] for line in said.splitlines() if line.startswith("region ")]
     counts = [int(line) for line in out.read_text().split()]
     if len(regions) != len(counts):

@@ -3,10 +3,19 @@
 #ifndef ESNN_GUEST_H
 #define ESNN_GUEST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Write to QEMU's standard error. */
 void say(const char *text);
+
+/* Files of the emulator's machine, for reading or writing; above 0 if that went well. */
+intptr_t open_file(const char *name, int for_writing);
+
+/* All n bytes or none: 1 or 0. */
+int read_file(intptr_t file, void *data, size_t n);
+int write_file(intptr_t file, const void *data, size_t n);
+int close_file(intptr_t file);
 
 /* The program; what it returns becomes QEMU's exit status. */
 int main(void);
