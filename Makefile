@@ -108,4 +108,14 @@ build/golden/%/installed.stamp:
 .PHONY: count
 count: $(VENV)/demo.stamp ## Count the kernels' instructions on every core, exactly, and compare with the baseline
 	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-system-misc
-	$(RUN)/python firmware/count/count.py $(if $(MODEL),--model $(MODEL))
+	$(RUN)/python -m firmware.count.count $(if $(MODEL),--model $(MODEL))
+
+.PHONY: bench
+bench: $(VENV)/demo.stamp build/bench/installed.stamp ## Time the core on this computer beside snnTorch, in one run
+	build/bench/bin/python bench/bench.py
+
+build/bench/installed.stamp: $(SOURCES)
+	$(PYTHON) -m venv build/bench
+	build/bench/bin/pip install --quiet numpy torch==2.13.0 snntorch==0.9.1 --editable .
+	build/bench/bin/pip install --quiet --no-deps aeon
+	@touch $@

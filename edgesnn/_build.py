@@ -30,7 +30,17 @@ ffibuilder.cdef(
         uint8_t *raster;
         size_t raster_width;
     } esnn_batch_out;
+    typedef struct { ...; } esnn_model;
+    typedef struct {
+        const int32_t *scores;
+        uint16_t n_scores, label;
+        uint32_t step, spikes, synops, macs;
+    } esnn_result;
     int esnn_check(const void *image, size_t size, esnn_info *info);
+    int esnn_load(esnn_model *m, const void *image, size_t size, void *arena, size_t arena_size);
+    int esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out);
+    void esnn_reset(esnn_model *m);
+    const char *esnn_kernel_name(void);
     int esnn_batch(const void *image, size_t size, void *arena, size_t arena_size,
                    const int16_t *frames, size_t samples, size_t steps, const esnn_batch_out *out);
     int virtual_board_run(int fd, size_t model_size, size_t arena_size);
@@ -38,7 +48,7 @@ ffibuilder.cdef(
 )
 ffibuilder.set_source(
     "edgesnn._core",
-    '#include "esnn.h"\n#include "batch.h"\n#include "virtual.h"\n',
+    '#include "esnn_internal.h"\n#include "batch.h"\n#include "virtual.h"\n',
     sources=SOURCES,
     include_dirs=["edgesnn", *FOLDERS],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],

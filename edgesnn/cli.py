@@ -1,4 +1,4 @@
-"""The command line: `convert`, `inspect` and `run` here, every other command from a plug-in.
+"""The command line: the commands that need no board here, every other one from a plug-in.
 
 A plug-in command is a click command in the entry-point group `edgesnn.commands`.
 """
@@ -216,6 +216,23 @@ def inspect(model: Path, as_json: bool) -> None:
         click.echo(json.dumps(description, indent=2))
         return
     click.echo(table(description))
+
+
+@main.command()
+@click.argument("models", type=PATH, nargs=-1, required=True)
+@click.option("-o", "--output", type=PATH, required=True, help="The C file.")
+def operations(models: tuple[Path, ...], output: Path) -> None:
+    """Write the table of the operations that models use, for a build with no others.
+
+    It takes the place of firmware/core/esnn_operations.c: `make -C firmware OPERATIONS=FILE
+    OUT=FOLDER`. The build refuses models that need another operation.
+    """
+    from edgesnn import blob
+    from edgesnn.operations import table
+
+    images = [blob.load(model).image for model in models]
+    output.write_text(table(images, [model.name for model in models]), encoding="utf-8")
+    click.echo(f"wrote {output}")
 
 
 @main.command()
