@@ -191,7 +191,8 @@ def table(found: dict[str, Any]) -> str:
         f"a step of a stream, µs: edgesnn {stream['edgesnn_us_a_step']:.2f}, snnTorch "
         f"{stream['snntorch_us_a_step']:.1f}: {stream['ratio']:.1f} times, mark {STREAM_MARK}",
         f"all recordings, s: edgesnn {batch['edgesnn_s']:.3f}, snnTorch {batch['snntorch_s']:.3f} "
-        f"at batch {batch['snntorch_batch']} on {batch['snntorch_threads']} threads: {batch['ratio']:.1f} times, mark {BATCH_MARK}",
+        f"at batch {batch['snntorch_batch']} on {batch['snntorch_threads']} threads: "
+        f"{batch['ratio']:.1f} times, mark {BATCH_MARK}",
     ))  # fmt: skip
 
 
