@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
 	firmware/app/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
-	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
+	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
 	tests/*.[ch])
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
@@ -109,6 +109,11 @@ build/golden/%/installed.stamp:
 count: $(VENV)/demo.stamp ## Count the kernels' instructions on every core, exactly, and compare with the baseline
 	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-system-misc
 	$(RUN)/python -m firmware.count.count $(if $(MODEL),--model $(MODEL))
+
+.PHONY: size
+size: $(VENV)/demo.stamp ## Measure flash, RAM and stack of core, firmware and models, and compare with the baseline
+	@.ci/need $(PYTHON) gcc-arm-none-eabi gcc-riscv64-unknown-elf
+	$(RUN)/python -m firmware.size.size
 
 .PHONY: bench
 bench: $(VENV)/demo.stamp build/bench/installed.stamp ## Time the core on this computer beside snnTorch, in one run

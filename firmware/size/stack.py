@@ -23,8 +23,10 @@ INDIRECT = "__indirect_call"
 _NODE = re.compile(
     r'^node: { title: "([^"]+)" label: "[^"]*?(?:\\n(\d+) bytes \((\w+)[^"]*)?"', re.M
 )
-_EDGE = re.compile(r'^edge: { sourcename: "([^"]+)" targetname: "([^"]+)"', re.M)
-_SECTION = re.compile(r"^RELOCATION RECORDS FOR \[(\S+)\]:\n.*\n((?:[0-9a-f]+ .*\n)*)", re.M)
+_EDGE = re.compile(r'^edge: { sourcename: "([^"]+)" targetname: "([^"]+)"', re.MULTILINE)
+_SECTION = re.compile(
+    r"^RELOCATION RECORDS FOR \[(\S+)\]:\n.*\n((?:[0-9a-f]+ .*\n)*)", re.MULTILINE
+)
 _FUNCTION = re.compile(r"^[0-9a-f]+ <([^.>][^>]*)>:$")  # no local labels
 _INSTRUCTION = re.compile(r"^\s+[0-9a-f]+:\t(\S+)(?:\s+(.*))?$")
 _CALL_RELOCATION = re.compile(r"R_ARM_(THM_)?(CALL|JUMP\d+|PC\d+)|R_RISCV_(CALL|JAL|RVC|BRANCH)")
@@ -38,6 +40,7 @@ class Calls:
     calls: dict[str, set[str]] = field(default_factory=dict)
 
     def add(self, name: str, frame: int, called: Iterable[str]) -> None:
+        """Take in a function."""
         self.frames[name] = frame
         self.calls.setdefault(name, set()).update(called)
 
