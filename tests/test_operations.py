@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import equality
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from graphs import cases
 from native import CORE, FIRMWARE, STRICT, TESTS, call, tool
-from test_compilers import assert_same, run
 
 from edgesnn import blob, operations, reference
 from edgesnn.cli import main
@@ -102,12 +102,14 @@ def test_a_build_with_it_runs_its_models_and_refuses_others(
     program = tmp_path / "compilers"
     sources = [path for path in CORE if path.stem != "esnn_operations"]
     include = f"-I{FIRMWARE / 'core'}"
-    call([tool("gcc"), *STRICT, "-O2", include, TESTS / "compilers.c", *sources, table,
-          "-o", program])  # fmt: skip
-    ours, other = (blob.pack_image(graph) for graph in (layers(), convolution()))
-    words, refused = run(program, [(ours, frames), (other, frames)])
-    assert_same(words, reference.run(layers(), frames))
-    assert refused is None
+    call([tool("gcc"), *STRICT, "-O2", *equality.ROOM, include, TESTS / "compilers.c", *sources,
+          table, "-o", program])  # fmt: skip
+    file = tmp_path / "cases"
+    images = [blob.pack_image(graph) for graph in (layers(), convolution())]
+    file.write_bytes(b"".join(equality.as_bytes(image, frames[0]) for image in images))
+    ran, refused = equality.run([program], file, tmp_path)
+    assert ran.tolist() == equality.result_of(reference.run(layers(), frames[:1]))
+    assert refused.tolist() == [2**32 - 12, 0, 0, 0, 0]  # ESNN_ERR_OPERATION
 
 
 @pytest.mark.board
