@@ -17,7 +17,7 @@ static int32_t *scores_of(const esnn_model *m) {
 
 /* Whether the membranes of a plain LIF population provably stay below 2^30. Where |v| <= V, the
  * next one is at most V decay + 1/2 + current + threshold: not above V for the V taken here. */
-static int stays_free(const esnn_header *h, uint16_t k) {
+ESNN_ONCE static int stays_free(const esnn_header *h, uint16_t k) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *p = &esnn_populations_of(image)[k];
     const esnn_neurons *n = &p->as.neurons;
@@ -34,44 +34,30 @@ static int stays_free(const esnn_header *h, uint16_t k) {
     return most * ESNN_DECAY_ONE < (uint64_t)ESNN_NEVER * lost;
 }
 
-esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena,
-                      size_t arena_size) {
-    esnn_info info;
+ESNN_ONCE esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena,
+                                size_t arena_size) {
     if (m == NULL || arena == NULL) {
         return ESNN_ERR_ARGUMENT;
     }
     if (((uintptr_t)arena & 3u) != 0) {
         return ESNN_ERR_ALIGN;
     }
-    const esnn_status status = esnn_check(image, size, &info);
+    const esnn_status status = esnn_check(image, size, NULL);
     if (status != ESNN_OK) {
         return status;
     }
-    if (arena_size < info.arena_bytes) {
+    const esnn_header *h = esnn_header_of(image);
+    if (arena_size < h->arena_bytes) {
         return ESNN_ERR_ARENA;
     }
-    const esnn_header *h = esnn_header_of(image);
-    int raises;
-    const uint32_t currents = info.n_populations * (uint32_t)sizeof(esnn_slot);
-    const uint32_t current_bytes = esnn_current_bytes(h, &raises);
-    *m = (esnn_model){.image = (const uint8_t *)image, .arena = (uint8_t *)arena};
-    m->currents = currents;
-    m->raised = raises ? currents + current_bytes : 0;
-    m->list = currents + (raises ? 2u : 1u) * current_bytes;
-    const esnn_population *p = esnn_populations_of(m->image);
+    m->image = (const uint8_t *)image;
+    m->arena = (uint8_t *)arena;
     esnn_slot *slots = esnn_slots_of(m->arena);
-    uint32_t offset = m->list + esnn_list_bytes(h);
-    for (uint16_t k = 0; k < info.n_populations; k++) {
-        slots[k] = (esnn_slot){.state = offset};
-        slots[k].output = slots[k].state + esnn_state_bytes(&p[k]);
-        slots[k].history = slots[k].output;
-        if (p[k].kind != ESNN_ANALOG_INPUT) {
-            slots[k].history += esnn_align(2u * p[k].size);
-        }
-        offset = slots[k].history + p[k].history * esnn_history_bytes(&p[k]);
-        if (k > 0 && esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
+    (void)esnn_lay_out(h, m, slots);
+    for (uint16_t k = 1; k < h->n_populations; k++) {
+        if (esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
             slots[k].flags = ESNN_SATURATES;
-        } else if (p[k].kind == ESNN_LIF && stays_free(h, k)) {
+        } else if (esnn_populations_of(m->image)[k].kind == ESNN_LIF && stays_free(h, k)) {
             slots[k].flags = ESNN_FREE;
         }
     }
@@ -79,7 +65,7 @@ esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena
     return ESNN_OK;
 }
 
-void esnn_reset(esnn_model *m) {
+ESNN_ONCE void esnn_reset(esnn_model *m) {
     const esnn_header *h = esnn_header_of(m->image);
     esnn_slot *slots = esnn_slots_of(m->arena);
     const uint32_t first = slots[0].state; /* what lies before is rewritten in every step */
@@ -309,22 +295,20 @@ size_t esnn_size(const esnn_model *m, uint16_t population) {
 
 uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
     const esnn_header *h = esnn_header_of(m->image);
+    const esnn_population *p = esnn_populations_of(m->image);
+    const esnn_slot *slots = esnn_slots_of(m->arena);
     for (uint16_t k = 1; k < h->n_populations; k++) {
-        const uint16_t *events;
-        const int16_t *values;
-        const size_t size = esnn_values(m, k, &values);
-        const uint16_t n = (uint16_t)esnn_events(m, k, &events);
-        if (size > 0) {
-            crc = esnn_crc32(crc, values, size * sizeof *values);
-        } else {
-            crc = esnn_crc32(crc, &n, sizeof n);
-            crc = esnn_crc32(crc, events, n * sizeof *events);
+        uint32_t n = p[k].size;
+        if (p[k].bits == 0) {
+            n = slots[k].n_events;
+            crc = esnn_crc32(crc, &n, sizeof(uint16_t)); /* little-endian: its lower half */
         }
+        crc = esnn_crc32(crc, esnn_halves(m->arena, slots[k].output), n * sizeof(uint16_t));
     }
     return esnn_crc32(crc, scores_of(m), 4u * (size_t)scores_count(h));
 }
 
-esnn_status esnn_selftest(esnn_model *m) {
+ESNN_ONCE esnn_status esnn_selftest(esnn_model *m) {
     if (m == NULL) {
         return ESNN_ERR_ARGUMENT;
     }

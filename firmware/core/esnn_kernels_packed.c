@@ -288,16 +288,25 @@ static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end
     for (size_t q = 0; q < 4; q++, current += 4) {
         int32_t sum[4];
         unpack(sum, even[q], odd[q]);
-        if (4 * q + 4 <= outputs) {
-            current[0] += sum[0] * ((int32_t)1 << shift);
-            current[1] += sum[1] * ((int32_t)1 << shift);
-            current[2] += sum[2] * ((int32_t)1 << shift);
-            current[3] += sum[3] * ((int32_t)1 << shift);
-        } else {
-            for (size_t i = 0; 4 * q + i < outputs; i++) {
-                current[i] += sum[i] * ((int32_t)1 << shift);
-            }
+        for (size_t i = 0; i < 4 && 4 * q + i < outputs; i++) {
+            current[i] += sum[i] * ((int32_t)1 << shift);
         }
+    }
+}
+
+/* as `others`, for any number of events */
+__attribute__((noinline)) static void others2(const dense *d, int32_t *current, size_t from,
+                                              const uint16_t *events, const uint16_t *last) {
+    while (events != last) {
+        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
+        for (size_t o = from; o < d->n_out; o += 16u) {
+            const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
+            const size_t bytes = (at_most(d->n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
+            const uintptr_t rows = (uintptr_t)d->weights + tile / 4u * d->n_in + (o - tile) / 4u;
+            columns2(rows - d->first * bytes, events, end, current + o, bytes,
+                     at_most(d->n_out - o, 16u), d->shift);
+        }
+        events = end;
     }
 }
 
@@ -312,16 +321,9 @@ void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, si
                     current + whole, FACTOR(shift));
     }
 #endif
-    while (whole < n_out && events != last) {
-        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
-        for (size_t o = whole; o < n_out; o += 16u) {
-            const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
-            const size_t bytes = (at_most(n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
-            const uintptr_t rows = (uintptr_t)weights + tile / 4u * n_in + (o - tile) / 4u;
-            columns2(rows - first * bytes, events, end, current + o, bytes, at_most(n_out - o, 16u),
-                     shift);
-        }
-        events = end;
+    if (whole < n_out) {
+        const dense d = {weights, n_in, n_out, shift, first};
+        others2(&d, current, whole, events, last);
     }
 }
 
@@ -400,36 +402,38 @@ void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, si
 
 #endif
 
-typedef size_t lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                   size_t n, uint16_t *events);
-
-static inline size_t run_lif(lif_fours *fast, lif *portable, int32_t *v, const int32_t *current,
-                             const int32_t *threshold, uint32_t decay, size_t n, uint16_t *events) {
+/* The last neurons saturate always: where nothing can overflow that changes nothing. */
+/* the neurons behind the last four, kept apart so that whole fours do not pay; all that spiked */
+__attribute__((noinline)) static size_t last_of_lif(int32_t *v, const int32_t *current,
+                                                    const int32_t *threshold, uint32_t decay,
+                                                    size_t n, uint16_t *events, size_t fired) {
     const size_t fours = n & ~(size_t)3u;
-    size_t fired = 0;
-    if (fours > 0) {
-        const uint16_t *end = fast(v, current, threshold, decay << 16, v + fours, events);
-        fired = (size_t)(end - events);
-    }
-    if (fours < n) {
-        size_t more = portable(v + fours, current + fours, threshold + fours, decay, n - fours,
-                               events + fired);
-        for (; more > 0; more--, fired++) {
-            events[fired] = (uint16_t)(events[fired] + fours);
-        }
+    size_t more = esnn_lif_saturating_portable(v + fours, current + fours, threshold + fours, decay,
+                                               n - fours, events + fired);
+    for (; more > 0; more--, fired++) {
+        events[fired] = (uint16_t)(events[fired] + fours);
     }
     return fired;
 }
 
+static inline size_t run_lif(lif_fours *fast, int32_t *v, const int32_t *current,
+                             const int32_t *threshold, uint32_t decay, size_t n, uint16_t *events) {
+    const size_t fours = n & ~(size_t)3u;
+    size_t fired = 0;
+    if (fours > 0) {
+        fired = (size_t)(fast(v, current, threshold, decay << 16, v + fours, events) - events);
+    }
+    return fours == n ? fired : last_of_lif(v, current, threshold, decay, n, events, fired);
+}
+
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events) {
-    return run_lif(esnn_lif_fours, esnn_lif_portable, v, current, threshold, decay, n, events);
+    return run_lif(esnn_lif_fours, v, current, threshold, decay, n, events);
 }
 
 size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
                            uint32_t decay, size_t n, uint16_t *events) {
-    return run_lif(esnn_lif_saturating_fours, esnn_lif_saturating_portable, v, current, threshold,
-                   decay, n, events);
+    return run_lif(esnn_lif_saturating_fours, v, current, threshold, decay, n, events);
 }
 
 #if !defined(ESNN_KERNELS_THUMB1)

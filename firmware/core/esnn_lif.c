@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
-static esnn_status check(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     if (p->bits != 0 || (p->flags & ~ESNN_REACHES) != 0 || n->rule != ESNN_RULE_Q15 ||
         n->max_spikes != 1 || n->reset > ESNN_RESET_ZERO_AT_ONCE ||
