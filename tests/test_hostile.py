@@ -592,6 +592,14 @@ def test_hundreds_of_spikes_at_once_stay_in_bounds(hostile: Hostile) -> None:
     assert hostile.verdicts("run", pack_image(crowd())) == {"ran": 1}
 
 
+def test_the_vectors_of_computers_stay_in_bounds(tmp_path: Path) -> None:
+    hostile = Hostile(build(tmp_path, "hostile.c", "gcc", *SANITIZERS, "-DESNN_HOST"))
+    assert hostile.verdicts("run", pack_image(crowd())) == {"ran": 1}
+    for model in (more_than_a_tile_of_neurons, shared_blocks_with_feedback, crowd):
+        verdicts = hostile.verdicts("scramble", pack_image(model()), 30_000)
+        assert verdicts["ran"] > 500
+
+
 @each_golden
 def test_every_truncation_is_refused(hostile: Hostile, model: str) -> None:
     image = pack_image(GOLDEN[model])
