@@ -99,6 +99,8 @@ def test_the_deepest_path_counts_and_recursion_is_refused() -> None:
     calls.add("b", 40, ["c"])
     calls.add("c", 80, [])
     assert stack.worst(calls, "main") == (128, ["main", "b", "c"])
+    calls.jumps["b"] = {"c"}  # its frame is gone by then
+    assert stack.worst(calls, "main") == (108, ["main", "a"])
     calls.calls["c"].add("b")
     with pytest.raises(ToolError, match="recursion: main calls b calls c calls b"):
         stack.worst(calls, "main")

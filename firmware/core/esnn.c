@@ -81,22 +81,26 @@ ESNN_ONCE void esnn_reset(esnn_model *m) {
 
 /* whether the sources of a projection have emitted nothing for as long as it looks back */
 static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projection *q) {
-    if (q->kind == ESNN_DELAYED) {
-        return slots[q->source].quiet > q->as.delayed.longest;
+    const uint32_t quiet = slots[q->source].quiet;
+    if (quiet == 0) {
+        return 0;
     }
-    int quiet = slots[q->source].quiet > 0;
+    if (q->kind == ESNN_DELAYED) {
+        return quiet > q->as.delayed.longest;
+    }
     if (q->kind <= ESNN_DENSE2) {
         const uint16_t *sources = esnn_u16(m->image, q->as.dense.sources);
-        for (uint16_t k = 1; quiet && k < q->as.dense.n_sources; k++) {
-            quiet = slots[sources[k]].quiet > 0;
+        for (uint16_t k = 1; k < q->as.dense.n_sources; k++) {
+            if (slots[sources[k]].quiet == 0) {
+                return 0;
+            }
         }
     }
-    return quiet;
+    return 1;
 }
 
-/* the input of a population without any projection's */
-static esnn_currents prepare(const esnn_model *m, const esnn_population *p) {
-    const uint32_t bias = esnn_bias_of(p);
+/* the input of a population before any projection adds to it */
+static esnn_currents prepare(const esnn_model *m, const esnn_population *p, uint32_t bias) {
     esnn_currents in = {esnn_words(m->arena, m->currents), NULL};
     if (bias != 0) {
         memcpy(in.current, m->image + bias, 4u * (size_t)p->size);
@@ -110,34 +114,44 @@ static esnn_currents prepare(const esnn_model *m, const esnn_population *p) {
     return in;
 }
 
+/* what one projection, which is not silent, adds */
+static void add(const esnn_model *m, const esnn_projection *q, const esnn_currents *in,
+                const int16_t *frame, esnn_result *out) {
+    const int16_t *values = NULL;
+    uint32_t *work = &out->synops;
+    if (esnn_populations_of(m->image)[q->source].bits != 0) {
+        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+        values = (const int16_t *)esnn_halves(m->arena, source->output);
+        values = q->source == 0 ? frame : values;
+        work = &out->macs;
+    }
+    int32_t *target = q->port == ESNN_PORT_THRESHOLD ? in->raised : in->current;
+    *work += esnn_projection_operations[q->kind]->project(m, q, target, values);
+}
+
 /* the input of one population, with a NULL current where it cannot raise a membrane */
 static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
                                   const esnn_slot *slot, const int16_t *frame, esnn_result *out) {
-    const esnn_population *populations = esnn_populations_of(m->image);
     const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    const esnn_slot *slots = esnn_slots_of(m->arena);
+    const esnn_projection *end = q + p->n_projections;
     esnn_currents in = {NULL, NULL};
-    if (p->kind != ESNN_LIF || slot->n_events > 0 || p->as.neurons.bias != 0) {
-        in = prepare(m, p);
+    uint32_t bias = p->as.neurons.bias;
+    if (p->kind != ESNN_LIF) {
+        bias = esnn_bias_of(p);
+        in = prepare(m, p, bias);
+        if (p->kind == ESNN_LINEAR_STATE) {
+            out->macs += (uint32_t)p->size * p->as.linear.order;
+        }
+    } else if (slot->n_events > 0 || bias != 0) {
+        in = prepare(m, p, bias);
     }
-    for (const esnn_projection *end = q + p->n_projections; q != end; q++) {
-        if (silent(m, slots, q)) {
-            continue;
+    for (; q != end; q++) {
+        if (!silent(m, esnn_slots_of(m->arena), q)) {
+            if (in.current == NULL) {
+                in = prepare(m, p, bias);
+            }
+            add(m, q, &in, frame, out);
         }
-        if (in.current == NULL) {
-            in = prepare(m, p);
-        }
-        const int16_t *values = NULL;
-        if (populations[q->source].bits != 0) {
-            const uint16_t *output = esnn_halves(m->arena, slots[q->source].output);
-            values = q->source == 0 ? frame : (const int16_t *)output;
-        }
-        const uint32_t met = esnn_projection_operations[q->kind]->project(
-            m, q, q->port == ESNN_PORT_THRESHOLD ? in.raised : in.current, values);
-        *(values != NULL ? &out->macs : &out->synops) += met;
-    }
-    if (p->kind == ESNN_LINEAR_STATE) {
-        out->macs += (uint32_t)p->size * p->as.linear.order;
     }
     return in;
 }
@@ -175,22 +189,21 @@ static void emitted(const esnn_model *m, const esnn_population *p, esnn_slot *sl
 /* frame: the analog values, NULL for a spike input, whose events are in its slot */
 static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_header *h = esnn_header_of(m->image);
-    const esnn_population *p = esnn_populations_of(m->image);
-    esnn_slot *slots = esnn_slots_of(m->arena);
+    const esnn_population *first = esnn_populations_of(m->image), *p = first;
+    const esnn_population *end = first + h->n_populations;
+    esnn_slot *slot = esnn_slots_of(m->arena);
     *out = (esnn_result){.scores = scores_of(m), .n_scores = scores_count(h)};
-    for (uint16_t k = 0; k < h->n_populations; k++) {
-        const uint16_t *output = esnn_halves(m->arena, slots[k].output);
-        if (k > 0) {
-            const esnn_currents in = sum_currents(m, &p[k], &slots[k], frame, out);
-            esnn_population_operations[p[k].kind]->update(m, k, &in);
-            out->spikes += slots[k].n_events;
-        } else if (frame != NULL) {
-            output = (const uint16_t *)frame;
-        }
-        emitted(m, &p[k], &slots[k], output);
+    emitted(m, p, slot,
+            frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slot->output));
+    for (p++, slot++; p != end; p++, slot++) {
+        const esnn_currents in = sum_currents(m, p, slot, frame, out);
+        esnn_population_operations[p->kind]->update(m, p, slot, &in);
+        emitted(m, p, slot, esnn_halves(m->arena, slot->output));
+        out->spikes += slot->n_events;
     }
     const uint16_t answer = h->readout_population;
-    esnn_readout_operations[h->readout]->read(m, &p[answer], &slots[answer], scores_of(m));
+    esnn_readout_operations[h->readout]->read(m, &first[answer], &esnn_slots_of(m->arena)[answer],
+                                              scores_of(m));
     if (m->step != UINT32_MAX) {
         m->step++;
     }

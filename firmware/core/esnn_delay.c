@@ -39,11 +39,10 @@ ESNN_ONCE static esnn_status check_line(const esnn_header *h, const esnn_populat
 }
 
 /* The ring has a row of bits for each step to come; a spike is entered where it arrives. */
-static void update_line(const esnn_model *m, uint16_t number, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[number];
+static void update_line(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                        const esnn_currents *in) {
     const esnn_delay_line *d = &p->as.delay;
-    esnn_slot *slots = esnn_slots_of(m->arena), *slot = &slots[number];
-    const esnn_slot *source = &slots[d->source];
+    const esnn_slot *source = &esnn_slots_of(m->arena)[d->source];
     const uint16_t *arrived = esnn_halves(m->arena, source->output);
     const uint8_t *delays = m->image + d->delays;
     const uint32_t words = esnn_bit_words(p->size), rows = d->longest + 1u;

@@ -83,20 +83,14 @@ static uint32_t project_sources(const esnn_model *m, const esnn_projection *q, i
     return met * d->n_out;
 }
 
-static uint32_t project_events(const esnn_model *m, const esnn_projection *q, int32_t *current,
+/* many blocks, each a small projection of its own */
+static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q, int32_t *current,
                                kernel *add) {
     const esnn_dense *d = &q->as.dense;
     const int8_t *weights = (const int8_t *)(m->image + q->weights);
     const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
     const uint16_t *events = esnn_halves(m->arena, source->output);
     const size_t n_events = source->n_events;
-    if (d->n_sources > 0) {
-        return project_sources(m, q, current, add);
-    }
-    if (d->blocks == 1) {
-        add(current, weights, d->n_in, d->n_out, q->shift, events, n_events, 0);
-        return (uint32_t)n_events * d->n_out;
-    }
     size_t used = 0;
     for (uint32_t first = 0; used < n_events; first += d->n_in, current += d->n_out) {
         size_t n = 0;
@@ -111,25 +105,44 @@ static uint32_t project_events(const esnn_model *m, const esnn_projection *q, in
     return (uint32_t)n_events * d->n_out;
 }
 
+/* merged, or in blocks too large for a kernel of their own */
+static uint32_t project_many(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                             kernel *add) {
+    return q->as.dense.n_sources > 0 ? project_sources(m, q, current, add)
+                                     : project_blocks(m, q, current, add);
+}
+
+/* a projection that is neither is one call of its kernel */
+static inline int is_one(const esnn_dense *d) { return d->n_sources == 0 && d->blocks == 1; }
+
+static inline uint32_t project_one(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                   kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+    const uint32_t n = source->n_events;
+    add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
+        esnn_halves(m->arena, source->output), n, 0);
+    return n * d->n_out;
+}
+
 ESNN_ONCE static esnn_status check8(const esnn_header *h, const esnn_projection *q) {
     return check_events(h, q, 8);
 }
 
-/* blocks of at most a tile's width */
-static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q, int32_t *current) {
-    const esnn_dense *d = &q->as.dense;
-    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-    esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
-                       q->shift, esnn_halves(m->arena, source->output), source->n_events);
-    return source->n_events * d->n_out;
-}
-
 static uint32_t project8(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
+    const esnn_dense *d = &q->as.dense;
     (void)values;
-    return q->as.dense.blocks > 1 && q->as.dense.n_out <= ESNN_TILE
-               ? project_blocks(m, q, current)
-               : project_events(m, q, current, esnn_dense_events);
+    if (is_one(d)) {
+        return project_one(m, q, current, esnn_dense_events);
+    }
+    if (d->blocks > 1 && d->n_out <= ESNN_TILE) {
+        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+        esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
+                           q->shift, esnn_halves(m->arena, source->output), source->n_events);
+        return source->n_events * d->n_out;
+    }
+    return project_many(m, q, current, esnn_dense_events);
 }
 
 ESNN_ONCE static esnn_status check4(const esnn_header *h, const esnn_projection *q) {
@@ -139,7 +152,8 @@ ESNN_ONCE static esnn_status check4(const esnn_header *h, const esnn_projection 
 static uint32_t project4(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return project_events(m, q, current, esnn_dense4_events);
+    return is_one(&q->as.dense) ? project_one(m, q, current, esnn_dense4_events)
+                                : project_many(m, q, current, esnn_dense4_events);
 }
 
 ESNN_ONCE static esnn_status check2(const esnn_header *h, const esnn_projection *q) {
@@ -149,7 +163,8 @@ ESNN_ONCE static esnn_status check2(const esnn_header *h, const esnn_projection 
 static uint32_t project2(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return project_events(m, q, current, esnn_dense2_events);
+    return is_one(&q->as.dense) ? project_one(m, q, current, esnn_dense2_events)
+                                : project_many(m, q, current, esnn_dense2_events);
 }
 
 const esnn_projection_operation esnn_op_dense8 = {check8, project8};

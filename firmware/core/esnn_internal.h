@@ -260,7 +260,8 @@ typedef struct {
     esnn_status (*check)(const esnn_header *h, const esnn_population *p);
     /* states and output of one step; in->current is NULL where a plain LIF population has no input
      * and no reset due, and nowhere else */
-    void (*update)(const esnn_model *m, uint16_t k, const esnn_currents *in);
+    void (*update)(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in);
 } esnn_population_operation;
 
 typedef struct {

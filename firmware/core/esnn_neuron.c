@@ -278,9 +278,8 @@ static neurons resolved(const esnn_model *m, const esnn_population *p, const esn
     return n;
 }
 
-static void update(const esnn_model *m, uint16_t number, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[number];
-    esnn_slot *slot = &esnn_slots_of(m->arena)[number];
+static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in) {
     const neurons n = resolved(m, p, slot);
     uint16_t *output = esnn_halves(m->arena, slot->output);
     uint32_t fired = 0;

@@ -38,10 +38,9 @@ static int32_t activated(const esnn_integrator *r, const int16_t *table, int32_t
     return y;
 }
 
-static void integrate(const esnn_model *m, uint16_t k, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[k];
+static void integrate(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                      const esnn_currents *in) {
     const esnn_integrator *r = &p->as.integrator;
-    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
     const uint16_t *decay = esnn_u16(m->image, r->decay);
     const size_t stride = (p->flags & ESNN_DECAY_PER_NEURON) != 0;
     const int16_t *table = (const int16_t *)(const void *)(m->image + r->table);
@@ -88,10 +87,9 @@ static int32_t transition(const int16_t *row, const int32_t *before, size_t orde
     return (int32_t)(sum < -limit ? -limit : sum > limit - 1 ? limit - 1 : sum);
 }
 
-static void move(const esnn_model *m, uint16_t k, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[k];
+static void move(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                 const esnn_currents *in) {
     const esnn_linear_state *r = &p->as.linear;
-    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
     const int16_t *matrix = (const int16_t *)(const void *)(m->image + r->matrix);
     const uint8_t *matrix_shift = m->image + r->matrix_shift, *shift = m->image + r->shift;
     int32_t *state = esnn_words(m->arena, slot->state);
