@@ -52,5 +52,5 @@ ffibuilder.set_source(
     sources=SOURCES,
     include_dirs=["edgesnn", *FOLDERS],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],
-    extra_compile_args=["-std=c99", "-O3"],
+    extra_compile_args=["-std=c99", "-O3", "-DESNN_HOST"],
 )

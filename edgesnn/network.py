@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn.errors import ModelError
-from edgesnn.graph import PotentialMode, Reset
+from edgesnn.graph import Graph, PotentialMode, Reset
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -338,3 +338,11 @@ class FidelityReport:
     def as_json(self) -> dict[str, Any]:
         """The report as JSON-able data."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A graph and the proof of what it kept."""
+
+    graph: Graph
+    report: FidelityReport

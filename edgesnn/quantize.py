@@ -41,6 +41,7 @@ from edgesnn.graph import (
     UInt16Array,
 )
 from edgesnn.network import (
+    Conversion,
     FidelityReport,
     FloatArray,
     InputKind,
@@ -61,14 +62,6 @@ SELFTEST_STEPS = 16
 SELFTEST_RATE = 0.2
 Signal = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A graph and the proof of what it kept."""
-
-    graph: Graph
-    report: FidelityReport
 
 
 def quantize(

@@ -165,7 +165,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(folder: Path, tmp_path: Path)
         (("stream", model, "--input", x, "--port", "/dev/nothing"), "there is no port"),
         (("stream", model, "--input", x, "--port", "warp://9"), "no transport is called 'warp'"),
         (("convert", tmp_path / "no.ckpt"), "there is no checkpoint"),
-        (("convert", x), "is no checkpoint of a known kind (l2mu)"),
+        (("convert", x), "is no checkpoint of a known kind ("),
         (("convert", tmp_path / "other.ckpt", "--source", "l2mu"), "has no key"),
         (("convert", CHECKPOINT, "--source", "abacus"), "no source is called 'abacus'"),
         (("convert", CHECKPOINT, "-o", tmp_path / "m.esnn"), "give recordings to calibrate on"),

@@ -32,6 +32,9 @@ COMPILERS = {
     "clang -O2": ("clang", "-O2"),
     "clang -O3": ("clang", "-O3"),
     "clang -m32 -O2": ("clang", "-m32", "-O2"),
+    "gcc -O3, vectors": ("gcc", "-O3", "-DESNN_HOST"),
+    "gcc -m32 -O2, vectors": ("gcc", "-m32", "-O2", "-DESNN_HOST"),
+    "clang -O2, vectors": ("clang", "-O2", "-DESNN_HOST"),
 }
 LINUX = {
     "arm": ("arm-linux-gnueabihf-gcc", "-mcpu=cortex-a7", "qemu-arm"),

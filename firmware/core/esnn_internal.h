@@ -353,6 +353,8 @@ static inline int32_t esnn_add_saturating(int32_t a, int32_t b) {
 #endif
 #elif defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)
 #define ESNN_KERNELS_RV32
+#elif defined(ESNN_HOST) /* set by who builds for a computer, and wants its vectors */
+#define ESNN_KERNELS_HOST
 #endif
 #endif
 
@@ -409,7 +411,19 @@ size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const in
                                     uint32_t decay, size_t n, uint16_t *events);
 uint32_t esnn_decay_portable(int32_t *v, size_t n, uint32_t decay);
 
-#if defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
+#if defined(ESNN_KERNELS_HOST)
+void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                       uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events);
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events);
+#define esnn_clear esnn_clear_portable
+#define esnn_dense4_events esnn_dense4_events_portable
+#define esnn_dense2_events esnn_dense2_events_portable
+#define esnn_blocks_events esnn_blocks_events_portable
+#define esnn_decay esnn_decay_portable
+#elif defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
 void esnn_clear(int32_t *current, size_t n);
 void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
