@@ -100,7 +100,7 @@ def test_emulated_cores_give_the_same_bits(
     names = ("IMAGE_BYTES", "FRAME_BYTES", "ARENA_SIZE")
     defines = [f"-D{name}={size}" for name, size in zip(names, room, strict=True)]
     program = {TESTS / "compilers.c": ("-O2", "-DESNN_EMULATED", "-UARENA_SIZE", *defines)}
-    elf = count.link(core, tmp_path, "compilers", program, 0)
+    elf = count.link_program(core, tmp_path, "compilers", program, 0)
     tried = 2600 if small else 1100
     (tmp_path / "cases").write_bytes(equality.first_cases(file, tried))
     count.emulate(core, elf, tmp_path)
