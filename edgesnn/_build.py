@@ -30,7 +30,9 @@ ffibuilder.cdef(
         uint8_t *raster;
         size_t raster_width;
     } esnn_batch_out;
-    typedef struct { ...; } esnn_model;
+    typedef struct { uint8_t *arena; ...; } esnn_model;
+    typedef struct { uint16_t flags; ...; } esnn_slot;
+    enum { ESNN_SATURATES, ESNN_FREE, ... };
     typedef struct {
         const int32_t *scores;
         uint16_t n_scores, label;

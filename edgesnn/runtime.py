@@ -43,8 +43,11 @@ def status_text(status: int) -> str:
     return STATUS.get(status, f"status {status}")
 
 
+PORTABLE = "portable C"
+
+
 def kernels() -> str:
-    """Which kernels the core of this computer runs."""
+    """Which kernels the core of this computer runs; `PORTABLE`: none that are made for it."""
     name: str = _core.ffi.string(_core.lib.esnn_kernel_name()).decode()
     return name
 
@@ -73,7 +76,7 @@ class Stepper:
     """
 
     def __init__(self, image: bytes) -> None:
-        info = check(image)
+        self._info = info = check(image)
         self._image = _aligned(image)
         self._arena = _core.ffi.new("uint32_t[]", info["arena_bytes"] // 4)
         self._model = _core.ffi.new("esnn_model *")
@@ -85,6 +88,16 @@ class Stepper:
         )
         if status != 0:
             raise FormatError(f"the core refuses the image: {status_text(status)}")
+
+    def proofs(self) -> list[tuple[bool, bool]]:
+        """What the loader proved of the input and each population, in order.
+
+        (its input current may pass 30 bits, its membranes stay below 2^30)
+        """
+        lib = _core.lib
+        slots = _core.ffi.cast("esnn_slot *", self._model.arena)
+        flags = [slots[k].flags for k in range(self._info["n_populations"])]
+        return [(bool(f & lib.ESNN_SATURATES), bool(f & lib.ESNN_FREE)) for f in flags]
 
     def step(self, frame: Int16Array) -> int:
         """Run a frame (input size,); the class that the answer is by now.

@@ -1,6 +1,6 @@
 """The integer rules of Xylo are a profile of the graph: XyloSim's own spikes and membranes.
 
-`tests/golden/xylo.py` made the trace, with xylosim 0.1.3.
+`tests/xylo/make.py` made the trace, with xylosim 0.1.3 and seed 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgesnn.graph import (
     SpikeInput,
 )
 
-TRACE = Path(__file__).parent / "golden" / "xylosim-0.1.3.npz"
+TRACE = Path(__file__).parent / "xylo" / "xylosim-0.1.3.npz"
 
 
 @pytest.fixture(scope="module")

@@ -412,12 +412,16 @@ def braille() -> Recorded | None:
     return recorded(blob.unpack(blob.pack(graph)), spikes[0])
 
 
+def count_frame(name: str, folder: Path, plugin: Path) -> dict[str, float]:
+    """What a frame takes on its way through the stream app, and the step in it alone."""
+    regions = run(name, build_frame(name, folder), plugin)[1]
+    return {key: round(sum(regions[key]) / FRAMES, 1) for key in ("frame", "frame_step")}
+
+
 def count(name: str, folder: Path, plugin: Path, model: Recorded | None = None) -> dict[str, Any]:
     """Build the images of a core, run them, and sum up."""
     summary = summarize(name, folder, *run(name, build(name, folder), plugin))
-    path = run(name, build_frame(name, folder), plugin)[1]
-    summary["frame"] = round(sum(path["frame"]) / FRAMES, 1)
-    summary["frame_step"] = round(sum(path["frame_step"]) / FRAMES, 1)
+    summary |= count_frame(name, folder, plugin)
     if model is not None:
         elf = build_model(name, folder, model.image, model.frames)
         steps = run(name, elf, plugin)[1]["step"]

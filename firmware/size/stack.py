@@ -3,7 +3,8 @@
 Every function's frame and calls are what gcc says of them (-fcallgraph-info=su). What gcc does not
 compile, the kernels in assembly and libgcc, is read from the disassembly: its frame is taken as
 everything that it ever pushes. A call through a pointer may reach every function that the table it
-reads lists, or whose address the file of the caller takes. Recursion is an error.
+reads lists, or whose address the file of the caller takes. What a function jumps to when it is done
+no longer needs its frame. Recursion is an error.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ _CALL_RELOCATION = re.compile(r"R_ARM_(THM_)?(CALL|JUMP\d+|PC\d+)|R_RISCV_(CALL|
 
 @dataclass
 class Calls:
-    """Frames in bytes, and who calls whom, by the names that gcc gives them."""
+    """Frames in bytes, who calls whom, and of these who only jumps there when it is done, by the
+    names that gcc gives them."""
 
     frames: dict[str, int] = field(default_factory=dict)
     calls: dict[str, set[str]] = field(default_factory=dict)
+    jumps: dict[str, set[str]] = field(default_factory=dict)
 
     def add(self, name: str, frame: int, called: Iterable[str]) -> None:
         """Take in a function."""
@@ -59,9 +62,13 @@ def worst(calls: Calls, entry: str) -> tuple[int, list[str]]:
         if name not in calls.frames:
             raise ToolError(f"nothing is known of {name}, which {above[-1:]} calls")
         if name not in done:
-            below = [visit(called, (*above, name)) for called in sorted(calls.calls[name])]
-            deepest, path = max(below, default=(0, []), key=lambda found: found[0])
-            done[name] = calls.frames[name] + deepest, [name.rpartition(":")[2], *path]
+            frame, jumps = calls.frames[name], calls.jumps.get(name, set())
+            found = [(frame, list[str]())]
+            for called in sorted(calls.calls[name]):
+                below, path = visit(called, (*above, name))
+                found.append((below if called in jumps else frame + below, path))
+            deepest, path = max(found, key=lambda way: way[0])
+            done[name] = deepest, [name.rpartition(":")[2], *path]
         return done[name]
 
     return visit(entry, ())
@@ -105,9 +112,15 @@ def _read_callgraph(
         if not targets:
             raise ToolError(f"{source}: nothing is known of what it calls through a pointer")
         found.calls[source] |= targets
-    # what gcc calls of its own accord: copies, and arithmetic that the processor lacks
-    for function, target in _relocated_calls(core, path):
-        found.calls[local[function]].add(local.get(target, target))
+    # gcc also calls of its own accord: copies, and arithmetic that the processor lacks
+    called: dict[tuple[str, str], bool] = {}
+    for function, target, jumped in _relocated_calls(core, path):
+        pair = local[function], local.get(target, target)
+        called[pair] = called.get(pair, True) and jumped
+    for (function, target), only_jumped in called.items():
+        found.calls[function].add(target)
+        if only_jumped and target not in through_pointers:
+            found.jumps.setdefault(function, set()).add(target)
 
 
 def _tables(core: Core, objects: Iterable[Path], linked: set[str]) -> dict[int, set[str]]:
@@ -150,17 +163,21 @@ def _addresses_taken(core: Core, path: Path) -> set[str]:
     }
 
 
-def _relocated_calls(core: Core, path: Path) -> list[tuple[str, str]]:
-    """(function, what it calls) of an object file, from the relocations in the disassembly."""
-    found, function = [], ""
+def _relocated_calls(core: Core, path: Path) -> list[tuple[str, str, bool]]:
+    """(function, what it calls, whether by a jump at its end) of an object file."""
+    found, function, instruction = [], "", ""
     for line in call(f"{core.cross}objdump", "-dr", "--no-show-raw-insn", path).splitlines():
         if match := _FUNCTION.match(line):
             function = match[1]
-        elif " R_ARM_" in line or "\tR_ARM_" in line or "R_RISCV_" in line:
+        elif "R_ARM_" in line or "R_RISCV_" in line:
             kind, symbol = line.split()[1:3]
-            if _CALL_RELOCATION.match(kind) and not symbol.startswith("."):
-                found.append((function, symbol.split("+")[0]))
-    return [(name, target) for name, target in found if target != name]
+            target = symbol.split("+")[0]
+            if _CALL_RELOCATION.match(kind) and target != function and target[0] != ".":
+                jumped = kind == "R_ARM_THM_JUMP24" or "auipc\tt1" in instruction
+                found.append((function, target, jumped))
+        else:
+            instruction = line
+    return found
 
 
 def disassembled(core: Core, elf: Path) -> dict[str, tuple[int, set[str]]]:

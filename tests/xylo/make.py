@@ -1,6 +1,6 @@
 """Make the golden trace of XyloSim, whose integer rules the graph has as a profile.
 
-    python xylo.py FOLDER      with xylosim==0.1.3 and numpy installed
+    python make.py FOLDER      with xylosim==0.1.3 and numpy installed
 
 A recurrent layer of 20 neurons and a read-out layer of 5, random in every parameter, one synapse a
 neuron; states are driven through their 16 bits now and then.
