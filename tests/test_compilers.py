@@ -106,7 +106,7 @@ def test_emulated_cores_give_the_same_bits(
     """At least 1,000 graphs on every core, with the kernels that are made for it."""
     file, expected = cases
     small = core in count.RAM_BYTES
-    room = (3072, 256, 4096) if small else (20480, 1024, 24576)
+    room = (6144, 256, 6144) if small else (20480, 1024, 24576)
     names = ("IMAGE_BYTES", "FRAME_BYTES", "ARENA_SIZE")
     defines = [f"-D{name}={size}" for name, size in zip(names, room, strict=True)]
     program = {TESTS / "compilers.c": ("-O2", "-DESNN_EMULATED", "-UARENA_SIZE", *defines)}
