@@ -119,7 +119,8 @@ def test_emulated_cores_give_the_same_bits(
     assert fits.sum() >= ON_CORES
     assert_all_equal(found[fits], expected[:tried][fits])
     missing = EVERYTHING - used_by(np.flatnonzero(fits))
-    assert not missing
+    # more than 256 neurons with delayed synapses seldom fit 16 kB
+    assert missing <= ({"DelayedSynapses, targets of 16 bits"} if small else set())
 
 
 def hostile(image: bytes, rng: random.Random) -> bytes:
