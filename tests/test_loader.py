@@ -22,7 +22,25 @@ from test_format import fields
 from test_hostile import GOLDEN, with_crc
 
 from edgesnn import blob
-from edgesnn.graph import Graph
+from edgesnn.errors import ModelError
+from edgesnn.graph import (
+    LIF,
+    Adaptation,
+    Conv,
+    DelayedSynapses,
+    Dense,
+    Graph,
+    Integrator,
+    Population,
+    Port,
+    Projection,
+    SpikeCount,
+    SpikeInput,
+    SumPool,
+    Window,
+    largest_current,
+    saturates,
+)
 
 TAKEN, FORMAT, BOUND = 0, -7, -8
 VERDICTS = {TAKEN: "taken", FORMAT: "format", BOUND: "bound"}
@@ -249,6 +267,7 @@ CASES = {
         *all_of(ANALOG, FORMAT, *(f"out.flags = {1 + f}" for f in (2, 4, 8, 16, 32, 64, 128))),
         *all_of(ANALOG, FORMAT, *(f"out.flags = {1 + f}" for f in (512, 1024, 2048, 32768))),
         *all_of(ANALOG, TAKEN, "out.flags = 257", "out.flags = 0"),
+        *all_of(ANALOG, FORMAT, "out.flags = 2048"),
         *all_of(ANALOG, FORMAT, "out.flags = 0; out.decay = 0", "out.membrane_bias = bias"),
         *all_of(ANALOG, FORMAT, "out.inhibitory_decay = decay", "out.reset_to = bias"),
         *between(ANALOG, "out.decay[0]", 0, 32768, BOUND),
@@ -542,3 +561,91 @@ def test_the_arena_is_exact(verdicts: Verdicts, model: str) -> None:
         with_crc(image[:16] + struct.pack("<I", arena + by) + image[20:]) for by in (-4, -1, 1, 4)
     ]
     assert verdicts([(GOLDEN[model], other) for other in changed]) == 4 * [FORMAT]
+
+
+def bounded(projection: Projection, source: Population | None, size: int, bias: int) -> Graph:
+    """A projection from an input of 4 channels, or from a population, into biased neurons."""
+    target = LIF(
+        "out",
+        decay=np.full(size, 9, np.uint16),
+        threshold=np.full(size, 9, np.int32),
+        bias=np.array([*(size - 1) * [0], bias], np.int32),
+        adaptation=Adaptation(np.ones(1, np.uint16), np.ones(1, np.int32)),
+    )
+    before = () if source is None else (source,)
+    readout = SpikeCount("out")
+    return Graph(SpikeInput("input", 4), (*before, target), (projection,), readout)
+
+
+def trace(bits: int) -> Integrator:
+    return Integrator("trace", np.zeros(1, np.uint16), np.zeros(4, np.int32), bits=bits)
+
+
+def dense(bits: int, source: str = "input", shift: int = 0, port: Port = Port.CURRENT) -> Dense:
+    return Dense(source, "out", np.ones((2, 4), np.int8), shift, bits=bits, port=port)
+
+
+MAP = Window((1, 2, 2), (1, 1, 2), (1, 2))
+LISTED = DelayedSynapses(
+    "input", "out", np.array([0, 1, 3], np.uint16), np.array([0, 0, 1], np.uint16),
+    np.array([0, 2, 1], np.uint8), np.ones(3, np.int8), 3,
+)  # fmt: skip
+EVERY_PAIR = DelayedSynapses.from_dense(
+    "trace", "out", np.ones((2, 2, 4), np.int8), np.repeat(np.uint8([0, 1]), 8).reshape(2, 2, 4)
+)
+# the largest sum of each, by hand: synapses of a neuron x largest weight x largest emission
+BOUNDED = {
+    "spikes, 8 bits": (dense(8), None, 4 * 128),
+    "spikes, 4 bits": (dense(4, shift=2), None, 4 * 8 << 2),
+    "spikes, 2 bits": (dense(2), None, 4 * 2),
+    "convolution": (
+        Conv("input", "out", np.ones((1, 2, 2, 2), np.int8), MAP, 1), None, 2 * 2 * 128 << 1
+    ),
+    "convolution in groups": (
+        Conv("input", "out", np.ones((1, 2, 1, 2), np.int8), MAP, 1, 2), None, 2 * 128 << 1
+    ),
+    "convolution of values": (
+        Conv("trace", "out", np.ones((1, 2, 2, 2), np.int8), MAP), trace(6), 2 * 2 * 128 * 32
+    ),
+    "pool": (SumPool("input", "out", MAP, 4), None, 2 << 4),
+    "pool of values": (SumPool("trace", "out", MAP), trace(6), 2 * 32),
+    "delayed synapses, all that are listed": (LISTED, None, 3 * 128 << 3),
+    "delayed synapses of values, one a pair and delay": (EVERY_PAIR, trace(5), 4 * 2 * 128 * 16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_current_stays_below_its_bound_by_proof(verdicts: Verdicts, name: str) -> None:
+    """With the largest bias beside which it does, of either sign, and with one more."""
+    projection, source, largest = BOUNDED[name]
+    for sign in (1, -1):
+        bias = (1 << 29) - 1 - largest
+        graph = bounded(projection, source, 2, sign * bias)
+        assert largest_current(graph, graph.populations[-1]) == (1 << 29) - 1
+        image = blob.pack_image(graph)
+        at = image.index(struct.pack("<i", sign * bias))
+        above = with_crc(image[:at] + struct.pack("<i", sign * (bias + 1)) + image[at + 4 :])
+        assert verdicts([(graph, image), (graph, above)]) == [TAKEN, BOUND]
+        if isinstance(projection, Dense):
+            # which Python would pack as the kind that saturates
+            wider = bounded(projection, source, 2, sign * (bias + 1))
+            assert saturates(wider, wider.populations[-1])
+        else:
+            with pytest.raises(ModelError, match="the bound is 536870912"):
+                bounded(projection, source, 2, sign * (bias + 1))
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_what_raises_a_threshold_stays_below_its_bound_by_proof(
+    verdicts: Verdicts, bits: int
+) -> None:
+    """By its shift, for it has no bias; the bias of the neuron does not count."""
+    shift = 29 - 2 - (bits - 1) - 6  # 4 values of 7 bits
+    raises = dense(bits, "trace", shift - 1, Port.THRESHOLD)
+    image = blob.pack_image(bounded(raises, trace(7), 2, (1 << 29) - 1))
+    above = bytearray(image)
+    above[64 + 3 * 64 + 1] = shift
+    graph = bounded(raises, trace(7), 2, 0)
+    assert verdicts([(graph, image), (graph, with_crc(bytes(above)))]) == [TAKEN, BOUND]
+    with pytest.raises(ModelError, match="its threshold raised by 536870912"):
+        bounded(dense(bits, "trace", shift, Port.THRESHOLD), trace(7), 2, 0)
