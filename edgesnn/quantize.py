@@ -103,7 +103,7 @@ def quantize(
         source=network.source,
         profile=str(network.profile),
         layers=layers,
-        remarks=network.remarks,
+        remarks=(*network.remarks, *_capped(network)),
     )
     if calibration is None:
         # only spikes can do without recordings; any will do for a self-test
@@ -112,6 +112,15 @@ def quantize(
     frames = graph.input.quantize(calibration)
     report = _measured(report, network, quantizer.unit, graph, calibration, frames, progress)
     return Conversion(reference.with_selftest(graph, frames[0, :SELFTEST_STEPS]), report)
+
+
+def _capped(network: Network) -> list[str]:
+    """What is to be said of neurons that emit several spikes a step."""
+    return [
+        f"'{p.name}' emits at most {p.max_spikes} spikes a neuron and step"
+        for p in network.populations
+        if isinstance(p, net.Population) and p.max_spikes > 1
+    ]
 
 
 def _input(network: Network, calibration: Signal | None) -> Input:
