@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,25 +109,37 @@ def record(
 ) -> None:  # fmt: skip
     """Stream recordings to a board and write down every frame and answer, for `replay`.
 
-    The log survives a kill at any moment; --resume goes on from there.
+    The log survives a kill at any moment; --resume goes on from there. A link that fails is opened
+    again, and a board that lost its state meanwhile is brought back into it.
     """
-    from edgesnn.devices.log import LogWriter
-    from edgesnn.errors import ModelError
+    from edgesnn.devices.board import StateLostError
+    from edgesnn.devices.log import LogWriter, read
+    from edgesnn.errors import MissingError
 
     loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
-    if resume:
-        log = LogWriter.go_on(output)
-        if log.read is not None and log.read.model.image != loaded.image:
-            raise ModelError(
-                f"{output} was recorded with another model than {model}: give the one that it was "
-                "begun with"
-            )
-    else:
-        log = LogWriter.create(output, loaded, source=str(given.path), period=period)
-    with log:
-        session = _stream(board, loaded, frames, period, log)
-        log.closed()
+
+    def begin() -> LogWriter:
+        return LogWriter.create(output, loaded, source=str(given.path), period=period)
+
+    def go_on() -> LogWriter:
+        return LogWriter.go_on(output, loaded)
+
+    if output.exists() and not resume:  # before a board is bothered
+        raise MissingError(
+            f"there is a file {output} already: choose another name, or go on with --resume"
+        )
+    log = go_on if resume else begin
+    answered = 0
+    while True:
+        try:
+            session = _stream(board, loaded, frames, period, log)
+            break
+        except StateLostError:
+            before, answered = answered, read(output).answered
+            if answered <= before:  # it does not get any further
+                raise
+            log = go_on
     _print({**facts(session), "log": str(output)}, as_json)
     _complain_of_losses(session)
 
@@ -245,20 +258,30 @@ def _complain_of_losses(session: Session) -> None:
 
 
 def _stream(
-    name: str, model: Any, frames: Any, period: float, log: LogWriter | None = None
+    name: str,
+    model: Any,
+    frames: Any,
+    period: float,
+    log: Callable[[], LogWriter] | None = None,
 ) -> Session:
     from edgesnn.devices.backend import open_board
     from edgesnn.devices.session import Stream
     from edgesnn.terminal import progress_bar
 
-    with open_board(name) as board:
+    with open_board(name, reconnect=log is not None) as board:
         with progress_bar(f"model to {board.info.name}", len(model.image)) as advance:
             board.put_model(model, advance)
-        if log is not None:
-            log.board(board, name)
         total = frames.shape[0] * frames.shape[1]
-        with progress_bar(f"streaming to {board.info.name}", total) as advance:
-            return Stream(board, frames, period, log=log).run(advance)
+        with (
+            progress_bar(f"streaming to {board.info.name}", total) as advance,
+            log() if log else nullcontext() as writer,
+        ):
+            if writer is None:
+                return Stream(board, frames, period).run(advance)
+            writer.board(board, name)
+            session = Stream(board, frames, period, log=writer).run(advance)
+            writer.closed()
+            return session
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import struct
 import time
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesnn import blob
 from edgesnn.devices.board import Answer, Board, Fate, Frame, Result
-from edgesnn.errors import DeviceError, FormatError, MissingError
+from edgesnn.errors import DeviceError, FormatError, MissingError, ModelError
 from edgesnn.graph import Int16Array
 
 MAGIC = b"ESNL"
@@ -38,6 +40,8 @@ _LOST = struct.Struct("<IBq")
 _END = struct.Struct("<I")
 _CLOSED = struct.Struct("<q")
 
+Buffer: TypeAlias = bytes | mmap.mmap
+
 __all__ = ["Log", "LogWriter", "Recording", "read"]
 
 
@@ -53,7 +57,8 @@ class Recording:
         sent_us: (steps,) int64, µs since 1970, just before each was sent.
         fates: (steps,) uint8 of `Fate`.
         received_us: (steps,) int64, µs since 1970; 0 where there is no answer.
-        results: the answers, None where there is none.
+        results: (steps,) the answers, None where there is none; unpacked from the file as they are
+            asked for, so that a week of them takes no memory.
     """
 
     number: int
@@ -63,7 +68,7 @@ class Recording:
     sent_us: npt.NDArray[np.int64]
     fates: npt.NDArray[np.uint8]
     received_us: npt.NDArray[np.int64]
-    results: list[Result | None]
+    results: Sequence[Result | None]
 
     def answers(self) -> list[Answer]:
         """What became of each frame that was sent, in order."""
@@ -114,33 +119,72 @@ class Log:
         ]
 
 
-@dataclass
+class _Results(Sequence[Result | None]):
+    """The RESULTs that lie in a file at (steps,) places; an empty place is none."""
+
+    def __init__(self, data: Buffer, start: array[int], end: array[int]) -> None:
+        self._data, self._start, self._end = data, start, end
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+    @overload
+    def __getitem__(self, at: int) -> Result | None: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Result | None]: ...
+    def __getitem__(self, at: int | slice) -> Result | list[Result | None] | None:
+        if isinstance(at, slice):
+            return [self[k] for k in range(*at.indices(len(self)))]
+        start, end = self._start[at], self._end[at]
+        return Result.unpack(self._data[start:end]) if end else None
+
+
 class _Open:
-    """A recording while it is read: its FRAMEs, and by frame number the rest."""
+    """A recording while it is read: where its frames and answers lie in the file."""
 
-    number: int
-    complete: bool = False
-    frames: list[bytes] = field(default_factory=list)
-    stamps: list[int] = field(default_factory=list)
-    sent_us: list[int] = field(default_factory=list)
-    answers: dict[int, tuple[int, bytes]] = field(default_factory=dict)
-    lost: dict[int, int] = field(default_factory=dict)
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.complete = False
+        self._frames = array("Q")
+        self._fates = array("B")
+        self._received_us = array("q")
+        self._start, self._end = array("Q"), array("Q")
 
-    def close(self, channels: int) -> Recording:
-        steps = len(self.frames)
-        fates = np.full(steps, Fate.WAITING, np.uint8)
-        received = np.zeros(steps, np.int64)
-        results: list[Result | None] = [None] * steps
-        for number, fate in self.lost.items():
-            fates[number] = fate
-        for number, (at, payload) in self.answers.items():
-            fates[number], received[number] = Fate.ANSWERED, at
-            results[number] = Result.unpack(payload)
-        frames = np.frombuffer(b"".join(self.frames), "<i2").reshape(steps, channels)
+    def take(self, kind: int, payload: bytes, at: int, channels: int) -> None:
+        """A record of this recording, whose payload starts there in the file."""
+        if kind == FRAME:
+            if _FRAME.unpack_from(payload)[0] != len(self._frames):
+                raise ValueError(f"another frame where {len(self._frames)} is next")
+            if len(payload) != _FRAME.size + 2 * channels:
+                raise ValueError(f"a frame that has not {channels} channels")
+            self._frames.append(at)
+            for column in (self._fates, self._received_us, self._start, self._end):
+                column.append(0)
+        elif kind == ANSWER:
+            number, received_us = _ANSWER.unpack_from(payload)
+            Result.check(payload[_ANSWER.size :])
+            self._fates[number] = Fate.ANSWERED
+            self._received_us[number] = received_us
+            self._start[number], self._end[number] = at + _ANSWER.size, at + len(payload)
+        elif kind == LOST:
+            number, fate, _ = _LOST.unpack(payload)
+            if not self._end[number]:
+                self._fates[number] = Fate(fate)
+        else:
+            self.complete = True
+
+    def close(self, data: Buffer, channels: int) -> Recording:
+        frame = np.dtype([
+            ("number", "<u4"), ("stamp", "<u4"), ("sent_us", "<i8"), ("values", "<i2", channels),
+        ])  # fmt: skip
+        frames = np.empty(len(self._frames), frame)
+        for k, at in enumerate(self._frames):
+            frames[k : k + 1] = np.frombuffer(data, frame, 1, at)
         return Recording(
-            self.number, self.complete, frames.astype(np.int16, copy=False),
-            np.array(self.stamps, np.uint32), np.array(self.sent_us, np.int64), fates, received,
-            results,
+            self.number, self.complete, np.ascontiguousarray(frames["values"], np.int16),
+            frames["stamp"].astype(np.uint32), frames["sent_us"].astype(np.int64),
+            np.array(self._fates, np.uint8), np.array(self._received_us, np.int64),
+            _Results(data, self._start, self._end),
         )  # fmt: skip
 
 
@@ -152,8 +196,11 @@ def read(path: str | os.PathLike[str]) -> Log:
         FormatError: it is no session log, or it was damaged rather than cut; says where.
     """
     path = Path(path)
+    data: Buffer = b""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise MissingError(f"cannot read {path}: {error.strerror}; check the path") from None
     try:
@@ -164,7 +211,7 @@ def read(path: str | os.PathLike[str]) -> Log:
         ) from None
 
 
-def _read(path: Path, data: bytes) -> Log:
+def _read(path: Path, data: Buffer) -> Log:
     if data[:4] != MAGIC or len(data) < _FILE.size:
         raise FormatError(f"{path} is no session log: give a file that `edgesnn record` wrote")
     if (found := _FILE.unpack_from(data)[1]) != VERSION:
@@ -193,35 +240,18 @@ def _read(path: Path, data: bytes) -> Log:
             number = _RECORDING.unpack(payload)[0]
             now = recordings.setdefault(number, _Open(number))
         elif kind in (FRAME, ANSWER, LOST, END):
-            if now is None:
+            if now is None or model is None:
                 raise ValueError(f"record {kind} before any recording")
-            _into(now, kind, payload)
+            at = end - _CRC.size - len(payload)
+            now.take(kind, payload, at, model.graph.input.size)
     if session is None or model is None:
         raise FormatError(f"{path} was cut before its model was whole: record it again")
     channels = model.graph.input.size
-    done = [recording.close(channels) for recording in recordings.values()]
+    done = [recording.close(data, channels) for recording in recordings.values()]
     return Log(session, model, boards, notes, done, closed, whole, len(data) - whole)
 
 
-def _into(recording: _Open, kind: int, payload: bytes) -> None:
-    if kind == FRAME:
-        number, stamp, at = _FRAME.unpack_from(payload)
-        if number != len(recording.frames):
-            raise ValueError(f"frame {number} where {len(recording.frames)} is next")
-        recording.frames.append(payload[_FRAME.size :])
-        recording.stamps.append(stamp)
-        recording.sent_us.append(at)
-    elif kind == ANSWER:
-        number, at = _ANSWER.unpack_from(payload)
-        recording.answers[number] = at, payload[_ANSWER.size :]
-    elif kind == LOST:
-        number, cause, _ = _LOST.unpack(payload)
-        recording.lost[number] = Fate(cause)
-    else:
-        recording.complete = True
-
-
-def _records(path: Path, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _records(path: Path, data: Buffer) -> Iterator[tuple[int, int, bytes]]:
     """(offset of its end, type, payload) of every record that is whole."""
     at = _FILE.size
     while at < len(data):
@@ -237,7 +267,7 @@ def _records(path: Path, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         at = end
 
 
-def _end_of_record(data: bytes, at: int) -> int | None:
+def _end_of_record(data: Buffer, at: int) -> int | None:
     """Where the record ends that starts there, None if there is no whole one."""
     if at + _HEAD.size + _CRC.size > len(data) or not SESSION <= data[at] <= CLOSED:
         return None
@@ -321,14 +351,20 @@ class LogWriter:
         return cls(path, None)
 
     @classmethod
-    def go_on(cls, path: str | os.PathLike[str]) -> LogWriter:
+    def go_on(cls, path: str | os.PathLike[str], model: blob.Model) -> LogWriter:
         """Go on with a log; what a cut has left of a record is removed.
 
         Raises:
             FormatError: it is no session log, or damaged.
+            ModelError: it was recorded with another model.
         """
         log = cls(Path(path), read(path))
         assert log.read is not None
+        if log.read.model.image != model.image:
+            log.close()
+            raise ModelError(
+                f"{path} was recorded with another model: give the one that it was begun with"
+            )
         os.ftruncate(log._file, log.read.bytes)
         return log
 

@@ -177,16 +177,27 @@ class Result:
     @classmethod
     def unpack(cls, payload: bytes) -> Result:
         """Raises DeviceError for a payload that is too short for its scores."""
-        fields = _unpack(_RESULT, payload[:RESULT_BYTES], "RESULT")
+        end = cls.check(payload)
+        fields = _RESULT.unpack_from(payload)
         label, count, step, spikes, synops, macs, digest, micros, stamp = fields
+        scores = np.frombuffer(payload, "<i4", count, RESULT_BYTES)
+        return cls(label, step, spikes, synops, macs, digest, micros, stamp, scores, payload[end:])
+
+    @staticmethod
+    def check(payload: bytes) -> int:
+        """Where the scores of a payload end.
+
+        Raises:
+            DeviceError: it is too short for them.
+        """
+        count = int.from_bytes(payload[2:4], "little")
         end = result_bytes(count)
         if len(payload) < end:
             raise DeviceError(
                 f"the board sent RESULT with {len(payload)} bytes, not {end} for {count} scores: "
                 "update it"
             )
-        scores = np.frombuffer(payload, "<i4", count, RESULT_BYTES)
-        return cls(label, step, spikes, synops, macs, digest, micros, stamp, scores, payload[end:])
+        return end
 
     def pack(self) -> bytes:
         """The payload that `unpack` takes."""

@@ -169,7 +169,7 @@ def resynchronise(count: int, seed: int = 0) -> str:
 def _record_for_ever(path: str, seen: Synchronized[int], up: Synchronized[int]) -> None:
     """What is killed: a host that begins or goes on with a session, and tells what it has seen."""
     exists = Path(path).exists()
-    log = LogWriter.go_on(path) if exists else LogWriter.create(path, MODEL, source="soak")
+    log = LogWriter.go_on(path, MODEL) if exists else LogWriter.create(path, MODEL, source="soak")
     with Board(open_transport("virtual://")) as board:
         board.put_model(MODEL)
         log.board(board, "virtual://")

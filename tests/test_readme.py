@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesnn.zoo.basicmotions import CHECKPOINT
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -52,6 +54,18 @@ def test_every_edgesnn_command_runs_as_written(port: str, tmp_path: Path) -> Non
         words[0] = str(Path(sys.executable).with_name("edgesnn"))
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+def test_its_python_runs_as_written(port: str, tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    np.save(tmp_path / "recordings.npy", np.random.default_rng(0).normal(0, 4, (3, 20, 6)))
+    convert = [Path(sys.executable).with_name("edgesnn"), "convert", CHECKPOINT, "-o", "model.esnn"]
+    subprocess.run([*convert, "--calibrate", "recordings.npy"], cwd=tmp_path, check=True)
+    (tmp_path / "example.py").write_text(code.replace("/dev/ttyACM0", port))
+    run = [sys.executable, "example.py"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [str(k) for k in range(20)]
 
 
 def test_every_make_target_it_names_exists() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import pairwise
+from contextlib import contextmanager, suppress
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +152,7 @@ def check_going_on(whole: Path, board: Board, path: Path, data: st.DataObject) -
     image = whole.read_bytes()
     begun = [end for end, _, _ in log_module._records(whole, image)][1]
     path.write_bytes(image[: data.draw(st.integers(begun, len(image)))])
-    with LogWriter.go_on(path) as log:
+    with LogWriter.go_on(path, MODEL) as log:
         session = Stream(board, FRAMES, log=log).run()
         log.closed()
     assert session.agreement(reference.run(MODEL.graph, FRAMES)) == 1
@@ -189,7 +191,7 @@ def test_answers_that_were_lost_are_found_when_a_session_goes_on(
     lost = log_module._record(log_module.LOST, log_module._LOST.pack(1, Fate.LOST, 5))
     path.write_bytes(cut + lost)
     assert read(path).lost == [(0, 1)]
-    with LogWriter.go_on(path) as log:
+    with LogWriter.go_on(path, MODEL) as log:
         list(record(board, log, 0, FRAMES[0]))
     assert answers
     assert read(path).lost == []
@@ -207,7 +209,7 @@ def test_a_source_that_goes_on_is_recorded_behind_what_is_there(
     cut = path.read_bytes()
     end = [end for end, _, _ in log_module._records(path, cut)][-2]
     path.write_bytes(cut[:end])  # without END: the recording is open
-    with LogWriter.go_on(path) as log:
+    with LogWriter.go_on(path, MODEL) as log:
         list(record(board, log, 0, frames[5:], continues=True))
     (recording,) = read(path).recordings
     np.testing.assert_array_equal(recording.frames, FRAMES[0])
@@ -223,14 +225,14 @@ def test_going_on_with_other_frames_or_another_network_is_refused(
         next(record(board, log, 0, FRAMES[0]))
     data = path.read_bytes()
     with (
-        LogWriter.go_on(path) as log,
+        LogWriter.go_on(path, MODEL) as log,
         pytest.raises(ModelError, match=r"^frame 0 of recording 0 is another than in the log: go"),
     ):
         list(record(board, log, 0, FRAMES[1]))
     path.write_bytes(data)
     rewrite(path, log_module.ANSWER, b"\x12\x34", 12 + 20)
     with (
-        LogWriter.go_on(path) as log,
+        LogWriter.go_on(path, MODEL) as log,
         pytest.raises(MismatchError, match=r"otherwise than before the cut: verify the board$"),
     ):
         list(record(board, log, 0, FRAMES[0]))
@@ -267,7 +269,7 @@ def test_a_log_has_one_writer_and_is_never_overwritten(tmp_path: Path) -> None:
         with pytest.raises(MissingError, match=r"^there is a file .*a.esnl already: choose anothe"):
             LogWriter.create(path, MODEL, source="test")
         with pytest.raises(MissingError, match=r"^another program is recording to .*a.esnl: wait"):
-            LogWriter.go_on(path)
+            LogWriter.go_on(path, MODEL)
     with pytest.raises(MissingError, match=r"^cannot write .*no/a.esnl: No such file or directory"):
         LogWriter.create(tmp_path / "no" / "a.esnl", MODEL, source="test")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.esnl"]
@@ -391,6 +393,71 @@ def test_record_and_replay_from_the_command_line(folder: Path, tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:-1500])
     assert edgesnn(*given, "--resume").exit_code == 0
     assert edgesnn("replay", path).exit_code == 0
+
+
+@contextmanager
+def restarting_board(cut_after: int) -> Iterator[str]:
+    """A socket with a board behind it that is started anew with every connection, and that hangs up
+    on the first three after so many bytes."""
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        for connection in count():
+            try:
+                line, _ = server.accept()
+            except OSError:
+                return
+            board = open_transport("virtual://")
+            left = cut_after if connection < 3 else 1 << 40
+            with line, suppress(OSError):
+                line.settimeout(0.001)
+                while left > 0 and not over.is_set():
+                    with suppress(TimeoutError):
+                        heard = line.recv(4096)
+                        if not heard:
+                            break
+                        board.write(heard)
+                    answers = board.read(0)[:left]
+                    line.sendall(answers)
+                    left -= len(answers)
+            board.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join()
+
+
+def test_a_board_that_is_started_anew_is_brought_back_into_its_state(
+    folder: Path, tmp_path: Path
+) -> None:
+    frames = np.stack([frames_of(k, 100) for k in range(4)])
+    np.save(tmp_path / "x.npy", frames)
+    path = tmp_path / "run.esnl"
+    with restarting_board(cut_after=9000) as port:
+        done = edgesnn(
+            "record", folder / "m.esnn", "--input", tmp_path / "x.npy", "-o", path, "--port", port
+        )
+    assert done.exit_code == 0, done.output
+    log = read(path)
+    assert len(log.boards) >= 3
+    assert log.answered == 400
+    assert replay(log).different == []
+
+
+def test_a_board_that_is_not_there_leaves_no_log(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.esnl"
+    done = edgesnn(
+        "record", folder / "m.esnn", "--input", folder / "x.npy", "-o", path, "--port", "/dev/none"
+    )
+    assert done.exit_code == 2
+    assert not path.exists()
 
 
 def test_a_link_that_fails_leaves_a_session_to_go_on_with(
