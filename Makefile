@@ -46,7 +46,7 @@ lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 	$(RUN)/clang-format --dry-run -Werror $(C_FILES)
 	@mkdir -p build/typed/edgesnn
 	@ln -sfn $(CURDIR)/edgesnn/*.py $(CURDIR)/edgesnn/py.typed build/typed/edgesnn/
-	@for part in converters devices zoo; do ln -sfn $(CURDIR)/$$part build/typed/edgesnn/$$part; done
+	@for part in blimp converters devices zoo; do ln -sfn $(CURDIR)/$$part build/typed/edgesnn/$$part; done
 	MYPYPATH=build/typed $(RUN)/mypy -p edgesnn
 
 .PHONY: format

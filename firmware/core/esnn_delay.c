@@ -105,7 +105,7 @@ static esnn_status check_delayed(const esnn_header *h, const esnn_projection *q)
     const uint64_t rows = d->longest + 1u;
     if (d->zero != 0 || !esnn_all_zero(d->reserved, 4) || d->longest > ESNN_MAX_DELAY ||
         d->n_in != populations[q->source].size || d->n_out != populations[q->target].size ||
-        rows > populations[q->source].history || q->port != ESNN_PORT_CURRENT ||
+        rows > populations[q->source].history ||
         !esnn_inside(h, d->starts, 4u * (d->n_in + (uint64_t)1)) ||
         !esnn_inside(h, d->ends, 2u * rows * d->n_in)) {
         return ESNN_ERR_FORMAT;
@@ -154,6 +154,16 @@ static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, i
     const esnn_slot *slot = &esnn_slots_of(m->arena)[q->source];
     const int32_t scale = (int32_t)1 << q->shift;
     uint32_t met = 0, row = slot->head;
+    if (d->longest == 0) { /* no need to look back: what the source emits is at hand */
+        const uint16_t *events = esnn_halves(m->arena, slot->output);
+        for (uint32_t e = 0; values == NULL && e < slot->n_events; e++) {
+            met += arrive(m, q, current, events[e], 0, scale);
+        }
+        for (uint32_t j = 0; values != NULL && j < d->n_in; j++) {
+            met += values[j] != 0 ? arrive(m, q, current, j, 0, values[j] * scale) : 0u;
+        }
+        return met;
+    }
     for (uint32_t delay = 0; delay <= d->longest; delay++) {
         const uint8_t *past = m->arena + slot->history;
         if (values != NULL) {

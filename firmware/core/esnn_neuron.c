@@ -261,12 +261,68 @@ static neurons resolved(const esnn_model *m, const esnn_population *p, const esn
     return n;
 }
 
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
+/* whether `subtracting` below is all that a population needs: no switch but these is on, and where
+ * thresholds adapt, only projections raise them */
+static int is_subtracting(const neurons *n, const esnn_population *p) {
+    const int follows = (n->flags & ESNN_STEP_PER_NEURON) == 0 && n->a != NULL &&
+                        i32_of(n->step, 0) == 0 && (n->flags & ESNN_OLD) != 0;
+    return n->rule == ESNN_RULE_Q15 && n->reset == ESNN_RESET_SUBTRACT && p->bits == 0 &&
+           n->h == NULL && n->floor.values == NULL && (n->flags & ESNN_LAGGED) == 0 &&
+           n->refractory.values == NULL && (n->a == NULL || follows);
+}
+
+/* `fire` of all neurons of a population with nothing else to decide; returns the spikes. `cuba`,
+ * whether there are synaptic currents, and `adapts` are constants wherever it is used. */
+ALWAYS_INLINE uint32_t subtracting(const neurons *n, size_t size, const esnn_currents *in,
+                                   uint16_t *output, int cuba, int adapts) {
+    uint32_t fired = 0;
+    for (size_t k = 0; k < size; k++) {
+        int32_t x = in->current[k], v = n->v[k], above = n->above[k];
+        int32_t passed = adapts ? n->last[k] : above;
+        if (adapts) {
+            const int32_t raised = in->raised != NULL ? in->raised[k] : 0;
+            above = esnn_clamp(above + n->reaches + raised, ESNN_CURRENT_LIMIT) - n->reaches;
+            n->last[k] = above;
+        }
+        if (cuba) {
+            x += esnn_leak(n->i[k], u16_of(n->synaptic, k));
+            n->i[k] = x = esnn_clamp(x, ESNN_CURRENT_LIMIT);
+        }
+        x += esnn_leak(v, u16_of(n->decay, k));
+        if (v > passed) {
+            x -= passed + n->reaches;
+        }
+        n->v[k] = v = esnn_clamp(x, ESNN_MEMBRANE_LIMIT);
+        if (v > above) {
+            output[fired++] = (uint16_t)k;
+        }
+    }
+    return fired;
+}
+
 static void update(const esnn_model *m, uint16_t number, const esnn_currents *in) {
     const esnn_population *p = &esnn_populations_of(m->image)[number];
     esnn_slot *slot = &esnn_slots_of(m->arena)[number];
     const neurons n = resolved(m, p, slot);
     uint16_t *output = esnn_halves(m->arena, slot->output);
     uint32_t fired = 0;
+    if (is_subtracting(&n, p)) {
+        if (n.a != NULL) {
+            fired = n.i != NULL ? subtracting(&n, p->size, in, output, 1, 1)
+                                : subtracting(&n, p->size, in, output, 0, 1);
+        } else {
+            fired = n.i != NULL ? subtracting(&n, p->size, in, output, 1, 0)
+                                : subtracting(&n, p->size, in, output, 0, 0);
+        }
+        slot->n_events = fired;
+        return;
+    }
     for (size_t k = 0; k < p->size; k++) {
         const int32_t raised = in->raised != NULL ? in->raised[k] : 0;
         const int32_t s = fire(&n, k, in->current[k], raised);
