@@ -261,68 +261,129 @@ static neurons resolved(const esnn_model *m, const esnn_population *p, const esn
     return n;
 }
 
-#if defined(__GNUC__)
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-#else
-#define ALWAYS_INLINE static inline
-#endif
-
-/* whether `subtracting` below is all that a population needs: no switch but these is on, and where
- * thresholds adapt, only projections raise them */
-static int is_subtracting(const neurons *n, const esnn_population *p) {
-    const int follows = (n->flags & ESNN_STEP_PER_NEURON) == 0 && n->a != NULL &&
-                        i32_of(n->step, 0) == 0 && (n->flags & ESNN_OLD) != 0;
-    return n->rule == ESNN_RULE_Q15 && n->reset == ESNN_RESET_SUBTRACT && p->bits == 0 &&
-           n->h == NULL && n->floor.values == NULL && (n->flags & ESNN_LAGGED) == 0 &&
-           n->refractory.values == NULL && (n->a == NULL || follows);
+/* Whether `subtract_all` below serves a population: decays by neuron, delayed subtraction, and no
+ * other switch but synaptic currents and thresholds that only projections raise. */
+static int is_subtracting(const uint8_t *image, const esnn_population *p) {
+    const esnn_neurons *n = &p->as.neurons;
+    const uint16_t by_neuron =
+        ESNN_DECAY_PER_NEURON | (n->synaptic_decay != 0 ? ESNN_SYNAPTIC_PER_NEURON : 0);
+    const uint16_t switches = (uint16_t)~(ESNN_REACHES | ESNN_ADAPTATION_PER_NEURON);
+    const int adapts = (p->flags & ESNN_ADAPTS) != 0;
+    return (p->flags & switches) == (by_neuron | (adapts ? ESNN_ADAPTS | ESNN_OLD : 0)) &&
+           n->rule == ESNN_RULE_Q15 && n->reset == ESNN_RESET_SUBTRACT && p->bits == 0 &&
+           n->inhibitory_decay == 0 && n->floor == 0 && n->refractory == 0 &&
+           (!adapts || *esnn_i32(image, n->adaptation_step) == 0);
 }
 
-/* `fire` of all neurons of a population with nothing else to decide; returns the spikes. `cuba`,
- * whether there are synaptic currents, and `adapts` are constants wherever it is used. */
-ALWAYS_INLINE uint32_t subtracting(const neurons *n, size_t size, const esnn_currents *in,
-                                   uint16_t *output, int cuba, int adapts) {
-    uint32_t fired = 0;
+/* sat(x, 30) and sat(x, 31), and leak(x, b) + y */
+#if defined(ESNN_KERNELS_DSP)
+static inline int32_t sat30(int32_t x) {
+    __asm__("ssat %0, #30, %0" : "+r"(x) : : "cc");
+    return x;
+}
+
+static inline int32_t sat31(int32_t x) {
+    __asm__("ssat %0, #31, %0" : "+r"(x) : : "cc");
+    return x;
+}
+
+/* (y * 2^32 - 2 x * -(b * 2^16) + 2^31) >> 32, in which b = 2^15 fits as well */
+static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y) {
+    int32_t sum;
+    __asm__("smmlsr %0, %1, %2, %3" : "=r"(sum) : "r"(x * 2), "r"(0u - (b << 16)), "r"(y));
+    return sum;
+}
+#else
+static inline int32_t sat30(int32_t x) { return esnn_clamp(x, ESNN_CURRENT_LIMIT); }
+static inline int32_t sat31(int32_t x) { return esnn_clamp(x, ESNN_MEMBRANE_LIMIT); }
+static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y) { return esnn_leak(x, b) + y; }
+#endif
+
+/* synaptic currents i take in and become the currents */
+static void conduct_all(int32_t *current, int32_t *i, const uint16_t *decay, size_t size) {
+    for (const int32_t *end = i + size; i != end; i++, current++, decay++) {
+        *i = *current = sat30(leak_add(*i, *decay, *current));
+    }
+}
+
+/* what each membrane has to be above in this step, and in `last` already has */
+static void raise_all(int32_t *raised, const int32_t *above, int32_t reaches, size_t size) {
+    for (const int32_t *end = raised + size; raised != end; raised++, above++) {
+        *raised = sat30(*above + reaches + *raised) - reaches;
+    }
+}
+
+/* `fire` of all neurons; `passed` is what a membrane had to be above in the last step, and becomes
+ * what it has to be above now */
+static uint32_t subtract_all(int32_t *v, const int32_t *current, const uint16_t *decay,
+                             int32_t *passed, const int32_t *above, int32_t reaches, size_t size,
+                             uint16_t *output) {
+    uint16_t *fired = output;
     for (size_t k = 0; k < size; k++) {
-        int32_t x = in->current[k], v = n->v[k], above = n->above[k];
-        int32_t passed = adapts ? n->last[k] : above;
-        if (adapts) {
-            const int32_t raised = in->raised != NULL ? in->raised[k] : 0;
-            above = esnn_clamp(above + n->reaches + raised, ESNN_CURRENT_LIMIT) - n->reaches;
-            n->last[k] = above;
-        }
-        if (cuba) {
-            x += esnn_leak(n->i[k], u16_of(n->synaptic, k));
-            n->i[k] = x = esnn_clamp(x, ESNN_CURRENT_LIMIT);
-        }
-        x += esnn_leak(v, u16_of(n->decay, k));
-        if (v > passed) {
-            x -= passed + n->reaches;
-        }
-        n->v[k] = v = esnn_clamp(x, ESNN_MEMBRANE_LIMIT);
-        if (v > above) {
-            output[fired++] = (uint16_t)k;
+        const int32_t before = v[k], now = above[k], last = passed[k];
+        int32_t w = leak_add(before, decay[k], current[k]);
+        w -= before > last ? last + reaches : 0;
+        w = sat31(w);
+        v[k] = w;
+        passed[k] = now;
+        if (w > now) {
+            *fired++ = (uint16_t)k;
         }
     }
-    return fired;
+    return (uint32_t)(fired - output);
+}
+
+/* the same, of thresholds that stay */
+static uint32_t subtract_fixed(int32_t *v, const int32_t *current, const uint16_t *decay,
+                               const int32_t *above, int32_t reaches, size_t size,
+                               uint16_t *output) {
+    uint16_t *fired = output;
+    for (size_t k = 0; k < size; k++) {
+        const int32_t before = v[k], now = above[k];
+        int32_t w = leak_add(before, decay[k], current[k]);
+        w -= before > now ? now + reaches : 0;
+        w = sat31(w);
+        v[k] = w;
+        if (w > now) {
+            *fired++ = (uint16_t)k;
+        }
+    }
+    return (uint32_t)(fired - output);
+}
+
+static uint32_t subtracting(const esnn_model *m, const esnn_population *p, const esnn_slot *slot,
+                            const esnn_currents *in) {
+    const esnn_neurons *n = &p->as.neurons;
+    const int32_t *above = esnn_i32(m->image, n->above);
+    const uint16_t *decay = esnn_u16(m->image, n->decay);
+    const int32_t reaches = (p->flags & ESNN_REACHES) != 0;
+    uint16_t *output = esnn_halves(m->arena, slot->output);
+    int32_t *v = esnn_words(m->arena, slot->state), *last = v + p->size;
+    if (n->synaptic_decay != 0) {
+        conduct_all(in->current, last, esnn_u16(m->image, n->synaptic_decay), p->size);
+        last += p->size;
+    }
+    if ((p->flags & ESNN_ADAPTS) == 0) {
+        return subtract_fixed(v, in->current, decay, above, reaches, p->size, output);
+    }
+    if (in->raised != NULL) {
+        raise_all(in->raised, above, reaches, p->size);
+        above = in->raised;
+    }
+    last += p->size; /* behind a, which stays 0 */
+    return subtract_all(v, in->current, decay, last, above, reaches, p->size, output);
 }
 
 static void update(const esnn_model *m, uint16_t number, const esnn_currents *in) {
     const esnn_population *p = &esnn_populations_of(m->image)[number];
     esnn_slot *slot = &esnn_slots_of(m->arena)[number];
+    if (is_subtracting(m->image, p)) {
+        slot->n_events = subtracting(m, p, slot, in);
+        return;
+    }
     const neurons n = resolved(m, p, slot);
     uint16_t *output = esnn_halves(m->arena, slot->output);
     uint32_t fired = 0;
-    if (is_subtracting(&n, p)) {
-        if (n.a != NULL) {
-            fired = n.i != NULL ? subtracting(&n, p->size, in, output, 1, 1)
-                                : subtracting(&n, p->size, in, output, 0, 1);
-        } else {
-            fired = n.i != NULL ? subtracting(&n, p->size, in, output, 1, 0)
-                                : subtracting(&n, p->size, in, output, 0, 0);
-        }
-        slot->n_events = fired;
-        return;
-    }
     for (size_t k = 0; k < p->size; k++) {
         const int32_t raised = in->raised != NULL ? in->raised[k] : 0;
         const int32_t s = fire(&n, k, in->current[k], raised);
