@@ -61,6 +61,9 @@ void blimp_begin(blimp_flight *f, const blimp_task *task, const int16_t *track, 
     f->delay = draw(f, task->delay);
     f->flip = draw(f, task->flip);
     f->height = task->rest;
+    if (task->n_script > 0) { /* a flight by script begins where it is to be */
+        f->height = (int32_t)((int64_t)task->script[0] * METRE / 100);
+    }
 }
 
 /* the set-point goes on a line through, or near, recorded altitudes */
