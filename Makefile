@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
 	firmware/app/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
-	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
+	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
 	tests/*.[ch])
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
@@ -21,7 +21,9 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang dbus-daemon $(if $(filter x86_64,$(shell uname -m)),gcc-multilib)
+	@.ci/need $(PYTHON) clang dbus-daemon qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+		$(if $(filter x86_64,$(shell uname -m)),gcc-$$(gcc -dumpversion | cut -d. -f1)-multilib) \
+		$(if $(filter-out aarch64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 
@@ -106,4 +108,19 @@ build/golden/%/installed.stamp:
 .PHONY: count
 count: $(VENV)/demo.stamp ## Count the kernels' instructions on every core, exactly, and compare with the baseline
 	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf qemu-system-misc
-	$(RUN)/python firmware/count/count.py $(if $(MODEL),--model $(MODEL))
+	$(RUN)/python -m firmware.count.count $(if $(MODEL),--model $(MODEL))
+
+.PHONY: size
+size: $(VENV)/demo.stamp ## Measure flash, RAM and stack of core, firmware and models, and compare with the baseline
+	@.ci/need $(PYTHON) gcc-arm-none-eabi gcc-riscv64-unknown-elf
+	$(RUN)/python -m firmware.size.size
+
+.PHONY: bench
+bench: $(VENV)/demo.stamp build/bench/installed.stamp ## Time the core on this computer beside snnTorch, in one run
+	build/bench/bin/python bench/bench.py
+
+build/bench/installed.stamp: $(SOURCES)
+	$(PYTHON) -m venv build/bench
+	build/bench/bin/pip install --quiet numpy torch==2.13.0 snntorch==0.9.1 --editable .
+	build/bench/bin/pip install --quiet --no-deps aeon
+	@touch $@

@@ -259,5 +259,5 @@ SOURCE = Source(
     name="l2mu",
     describes="L2MU, LIF and CuBa, PyTorch or Lightning checkpoint (authors' key layout)",
     recognises=_recognises,
-    read=read_l2mu,
+    read=lambda path, options: read_l2mu(path),
 )

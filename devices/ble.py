@@ -153,9 +153,11 @@ class BleTransport:
         # one that never became ours tells of it by its own error
         if client is self._client and not self._closing:
             self._client = None
-            self._reconnecting = asyncio.ensure_future(self._reconnect())
+            self._reconnecting = asyncio.ensure_future(self._reconnect(client))
 
-    async def _reconnect(self) -> None:
+    async def _reconnect(self, lost: BleakClient) -> None:
+        with contextlib.suppress(*ERRORS):  # else it keeps what it used to reach the system's stack
+            await lost.disconnect()
         end = time.monotonic() + RECONNECT_S
         while self._client is None and self._failure is None:
             try:

@@ -35,6 +35,7 @@ POLL = 0.005
 MODEL_PIECE = 1024
 SMALLEST_PIECE = 16
 MODEL_TRIES = 50
+RESEND_TRIES = 20
 MODEL_PACKETS = (protocol.MODEL_BEGIN, protocol.MODEL_DATA, protocol.MODEL_END)
 SUBSCRIPTIONS = {
     "nothing": protocol.NOTHING,
@@ -392,6 +393,7 @@ class Board:
         before_send: Callable[[Sequence[tuple[int, Frame]]], None],
     ) -> Iterator[list[Answer]]:
         heard = time.monotonic()
+        fruitless = 0
         while True:
             self._take(feed, flight, before_send)
             if feed.ended and flight.empty():
@@ -416,6 +418,11 @@ class Board:
                 heard = time.monotonic()
                 answers += self._read(flight, self._take_early(), heard)
                 answers += flight.settle(self.info.last, resend)
+                fruitless = 0 if answers else fruitless + 1
+                if fruitless == RESEND_TRIES:
+                    raise self._stuck()
+            elif answers:
+                fruitless = 0
             if answers or not packets:
                 yield answers
 
@@ -580,6 +587,12 @@ class Board:
     def _silence(self) -> DeviceError:
         return DeviceError(
             f"board {self.info.name} does not answer any more: check the link and start over"
+        )
+
+    def _stuck(self) -> DeviceError:
+        return DeviceError(
+            f"board {self.info.name} answers, but the next frame does not get through to it: check "
+            "the cable, and that nothing on the link takes bytes for flow control"
         )
 
     def _forgot(self) -> StateLostError:

@@ -55,14 +55,16 @@ RATE = click.option("--rate", type=float, help="Frames a second; default: what t
 @board_options
 @REALTIME
 @RATE
+@click.option("--view", is_flag=True, help="Show signals, spikes and classes while it runs.")
 @JSON
 def stream(
-    model: Path, given: Given, board: str, realtime: bool, rate: float | None, as_json: bool
-) -> None:
+    model: Path, given: Given, board: str, realtime: bool, rate: float | None, view: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Stream recordings to a board and print what it recognises, and every frame's fate."""
     loaded, frames = _load(model, given)
     period = _period(model, loaded, realtime, rate)
-    session = _stream(board, loaded, frames, period)
+    session = _stream(board, loaded, frames, period, view=view)
     for sample, label in enumerate(session.outputs.labels):
         if not as_json:
             name = loaded.classes[label] if label >= 0 else "no answer"
@@ -183,6 +185,24 @@ def replay(log: Path, backend: str, as_json: bool) -> None:
         )
 
 
+@click.group()
+def plot() -> None:
+    """Draw pictures."""
+
+
+@plot.command("session")
+@click.argument("log", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="The picture; .png, .svg or .pdf.")
+@click.option("--recording", type=int, help="Its number; default: the first of the session.")
+def plot_session(log: Path, output: Path, recording: int | None) -> None:
+    """Draw a recording of a session: signals, spikes, answers and losses."""
+    from edgesnn.devices import picture
+    from edgesnn.devices.log import read
+
+    picture.session(output, read(log), recording)
+    click.echo(f"wrote {output}")
+
+
 def facts(session: Session) -> dict[str, Any]:
     """What a session came to, JSON-able; times in µs, of an emulated board no measure of a chip."""
     import numpy as np
@@ -263,6 +283,7 @@ def _stream(
     frames: Any,
     period: float,
     log: Callable[[], LogWriter] | None = None,
+    view: bool = False,
 ) -> Session:
     from edgesnn.devices.backend import open_board
     from edgesnn.devices.session import Stream
@@ -271,6 +292,10 @@ def _stream(
     with open_board(name, reconnect=log is not None) as board:
         with progress_bar(f"model to {board.info.name}", len(model.image)) as advance:
             board.put_model(model, advance)
+        if view:
+            from edgesnn.devices.view import view_of
+
+            return view_of(Stream(board, frames, period))
         total = frames.shape[0] * frames.shape[1]
         with (
             progress_bar(f"streaming to {board.info.name}", total) as advance,

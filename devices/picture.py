@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesnn import reference
+from edgesnn.devices.board import Fate
+from edgesnn.devices.log import Log
 from edgesnn.devices.qemu import BOARDS
 from edgesnn.devices.recordings import Recordings
 from edgesnn.devices.session import Session
-from edgesnn.errors import MissingError
-from edgesnn.graph import Graph, Int16Array
+from edgesnn.errors import FormatError, MissingError
+from edgesnn.graph import AnalogInput, Graph, Int16Array
 
 try:
     import matplotlib
@@ -26,6 +29,7 @@ except ImportError:
         "matplotlib, which draws the picture, is not installed: pip install 'edgesnn[demo]'"
     ) from None
 
+MOST_STEPS = 5000
 INK = "#1f2933"
 HUES = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#475569")
 
@@ -52,7 +56,7 @@ def report(
     over_time += [figure.add_subplot(grid[k, 0], sharex=over_time[0]) for k in (1, 2, 3)]
     signal = np.concatenate([recordings.signal[k] for k in chosen])
     _signals(over_time[:2], seconds, signal, recordings.units)
-    _spikes(over_time[2], graph, frames[chosen], recordings.rate_hz)
+    _spikes(over_time[2], graph, frames[chosen], seconds)
     _prediction(over_time[3], seconds, recordings, session, chosen)
     for axes in over_time:
         for border in range(1, len(chosen)):
@@ -71,6 +75,79 @@ def report(
     pyplot.close(figure)
 
 
+def session(path: Path, log: Log, number: int | None = None) -> None:
+    """Draw a recording of a session log: signals, spikes, answers, losses and round trips.
+
+    The spikes are the reference's, run on the frames that the board has seen; `edgesnn replay`
+    tells whether its answers agree. No more than `MOST_STEPS` steps are drawn.
+
+    Args:
+        path: of the picture, PNG, SVG or PDF by its ending.
+        log: a session.
+        number: of the recording; None: the first.
+
+    Raises:
+        MissingError: the session has no such recording, or the folder may not be written.
+        FormatError: the ending of the path is none of these.
+    """
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise FormatError(f"{path} cannot be drawn: end its name in .png, .svg or .pdf")
+    numbers = [recording.number for recording in log.recordings if len(recording.frames)]
+    number = numbers[0] if number is None and numbers else number
+    if number not in numbers:
+        asked = "no recording" if number is None else f"no recording {number}"
+        there = f"it has {numbers[0]} to {numbers[-1]}" if numbers else "record it again"
+        raise MissingError(f"the session has {asked} with frames: {there}")
+    recording = next(r for r in log.recordings if r.number == number)
+    graph = log.model.graph
+    frames, fates = recording.frames[:MOST_STEPS], recording.fates[:MOST_STEPS]
+    at = np.arange(len(frames)) * (graph.step_us / 1e6 or 1.0)
+    pyplot.rcParams.update({"font.size": 9, "axes.edgecolor": INK, "text.color": INK})
+    figure, rows = pyplot.subplots(
+        4, 1, figsize=(11, 9), sharex=True, layout="constrained", height_ratios=(1.2, 1.8, 1, 0.8)
+    )
+    physical, unit = frames.astype(float), "input"
+    if isinstance(graph.input, AnalogInput):
+        physical = np.ldexp(physical, -graph.input.fraction_bits.astype(int))
+        unit = ", ".join(dict.fromkeys(graph.input.units)) or unit
+    for hue, channel in zip(HUES * physical.shape[1], physical.T, strict=False):
+        rows[0].plot(at, channel, lw=0.8, color=hue)
+    rows[0].set_ylabel(unit)
+    seen = fates != Fate.MISSED
+    _spikes(rows[1], graph, frames[None, seen], at[seen])
+    labels = np.array([-1 if r is None else r.label for r in recording.results[:MOST_STEPS]])
+    answered = fates == Fate.ANSWERED
+    rows[2].plot(at[answered], labels[answered], ".", ms=3, color=INK)
+    rows[2].set_yticks(range(len(log.model.classes)), log.model.classes)
+    rows[2].set_ylim(-0.6, len(log.model.classes) - 0.4)
+    rows[2].set_ylabel("answer")
+    trip = (recording.received_us - recording.sent_us)[:MOST_STEPS] / 1e3
+    rows[3].plot(at[answered], trip[answered], ".", ms=2, color=HUES[0])
+    rows[3].set_ylabel("round trip, ms")
+    for row in rows:
+        row.spines[["top", "right"]].set_visible(False)
+        for gone in at[fates > Fate.ANSWERED]:
+            row.axvline(gone, color=HUES[4], lw=0.6, alpha=0.6)
+    rows[-1].set_xlabel("seconds" if graph.step_us else "steps")
+    board = log.boards[-1]["name"] if log.boards else "no board"
+    shown = f", the first {MOST_STEPS} steps" if len(recording.frames) > MOST_STEPS else ""
+    figure.suptitle(
+        f"recording {number} on {board}{', emulated' if board in BOARDS else ''}: "
+        f"{int(answered.sum())} of {int(np.sum(fates != Fate.WAITING))} frames answered{shown}"
+    )
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        figure.savefig(part, dpi=110)
+        part.replace(path)
+    except OSError as error:
+        raise MissingError(
+            f"cannot write {path}: {error.strerror}; choose another folder"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+        pyplot.close(figure)
+
+
 def _signals(
     axes: list[Axes], seconds: npt.NDArray[Any], signal: npt.NDArray[Any], units: tuple[str, ...]
 ) -> None:
@@ -82,8 +159,10 @@ def _signals(
         place.legend(loc="upper left", ncols=3, frameon=False, fontsize=7)
 
 
-def _spikes(axes: Axes, graph: Graph, frames: Int16Array, rate: float) -> None:
-    """A dot a spike, populations stacked, recordings side by side."""
+def _spikes(
+    axes: Axes, graph: Graph, frames: Int16Array, positions: npt.NDArray[np.float64]
+) -> None:
+    """A dot a spike, populations stacked, recordings side by side; `positions` of all steps."""
     steps = frames.shape[1]
     base = 0
     rows: dict[str, int] = {}
@@ -94,7 +173,7 @@ def _spikes(axes: Axes, graph: Graph, frames: Int16Array, rate: float) -> None:
     for t, state in enumerate(reference.steps(graph, frames)):
         for name, first in rows.items():
             for sample, neuron in np.argwhere(state.emitted[name]):
-                dots[name].append(((sample * steps + t) / rate, first + int(neuron)))
+                dots[name].append((positions[sample * steps + t], first + int(neuron)))
     for hue, points in zip(HUES * len(rows), dots.values(), strict=False):
         if points:
             x, y = zip(*points, strict=True)

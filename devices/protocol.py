@@ -40,7 +40,7 @@ _WORDS = {
     ERR_TOO_LARGE: "its frames or answers do not fit into a packet",
     ERR_ORDER: "a piece of the model came out of order",
     ERR_SLOT: "it has no such slot: list its models for those it has",
-    ERR_POPULATION: "the model has no such population of neurons",
+    ERR_POPULATION: "the population has no spikes, or no potentials, to give",
     ERR_GREETING: "it was started anew and has not been greeted since",
     ERR_GAP: "a packet before this one did not reach it",
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -104,54 +105,46 @@ def read_csv(path: Path) -> Sequence[Recording]:
     Raises:
         FormatError: not such a table, with the line.
     """
-    lines = _text(path).splitlines()
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = max(",;\t", key=first.count)
-    rows = [
-        (number, [cell.strip() for cell in row])
-        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1)
-        if any(cell.strip() for cell in row)
+    lines = [
+        (number, line)
+        for number, line in enumerate(_text(path).splitlines(), start=1)
+        if line.strip()
     ]
-    header: list[str] = []
-    if rows and not all(map(_is_number, rows[0][1])):
-        header = rows.pop(0)[1]
-    if not rows:
+    first = lines[0][1] if lines else ""
+    delimiter = max(",;\t", key=first.count)
+    columns = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+    if all(map(_is_number, columns)):
+        columns = [str(k) for k in range(len(columns))]
+    else:
+        del lines[0]
+    if not lines:
         raise FormatError(f"{path} holds no numbers: give a table with a step a line")
-    columns = header or [str(k) for k in range(len(rows[0][1]))]
     names, units = zip(*map(_name_and_unit, columns), strict=True)
     time_at = next((k for k, name in enumerate(names) if name in TIME), None)
     keys = [k for k, name in enumerate(names) if name in LABEL + RECORDING]
-    label_at = next((k for k in keys if names[k] in LABEL), None)
     channels = [k for k in range(len(names)) if k != time_at and k not in keys]
     if not channels:
         raise FormatError(f"{path} has no column with a channel: add one to {', '.join(columns)}")
-    scale = 1.0
-    if time_at is not None:
-        if units[time_at] not in SECONDS:
-            raise FormatError(
-                f"{path}: column '{columns[time_at]}' does not say its unit: name it "
-                f"'{names[time_at]} [ms]', or s, us, ns"
-            )
-        scale = SECONDS[units[time_at]]
-    for number, row in rows:
-        if len(row) != len(columns):
-            raise FormatError(
-                f"{path}, line {number}: {len(row)} columns where {len(columns)} were expected"
-            )
+    if time_at is not None and units[time_at] not in SECONDS:
+        raise FormatError(
+            f"{path}: column '{columns[time_at]}' does not say its unit: name it "
+            f"'{names[time_at]} [ms]', or s, us, ns"
+        )
+    table, words = _table(path, lines, delimiter, columns, keys)
+    changes = np.flatnonzero(np.any(np.diff(table[:, keys], axis=0) != 0, axis=1)) + 1
+    label_at = next((k for k in keys if names[k] in LABEL), None)
     found = []
-    for _, group in groupby(rows, key=lambda row: [row[1][k] for k in keys]):
-        steps = list(group)
+    for part in np.split(table, changes):
         time = None
         if time_at is not None:
-            time = _column_floats(path, steps, [time_at], columns)[:, 0]
-            time = (time - time[0]) * scale
+            time = (part[:, time_at] - part[0, time_at]) * SECONDS[units[time_at]]
         found.append(
             Recording(
-                _column_floats(path, steps, channels, columns),
+                part[:, channels],
                 None,
                 time,
                 tuple(units[k] for k in channels) if any(units[k] for k in channels) else (),
-                steps[0][1][label_at] if label_at is not None else "",
+                "" if label_at is None else words[label_at][int(part[0, label_at])],
             )
         )
     return found
@@ -303,7 +296,7 @@ def _text(path: Path) -> str:
 
 def _is_number(text: str) -> bool:
     try:
-        return bool(np.isfinite(float(text)))
+        return math.isfinite(float(text))
     except ValueError:
         return False
 
@@ -318,17 +311,38 @@ def _name_and_unit(column: str) -> tuple[str, str]:
     return name.strip().lower(), canonical_unit(unit)
 
 
-def _column_floats(
-    path: Path, rows: Iterable[tuple[int, list[str]]], at: Sequence[int], columns: Sequence[str]
-) -> npt.NDArray[np.float64]:
-    def values() -> Iterator[list[float]]:
-        for number, row in rows:
-            for k in at:
-                if not _is_number(row[k]):
-                    raise FormatError(
-                        f"{path}, line {number}: column '{columns[k]}' is "
-                        f"{repr(row[k]) if row[k] else 'empty'}, no number: mend or remove the line"
-                    )
-            yield [float(row[k]) for k in at]
+def _table(
+    path: Path,
+    lines: Sequence[tuple[int, str]],
+    delimiter: str,
+    columns: Sequence[str],
+    keys: Sequence[int],
+) -> tuple[npt.NDArray[np.float64], dict[int, list[str]]]:
+    """Numbers (lines, columns), and the words that those in the columns `keys` stand for."""
+    codes: dict[int, dict[str, int]] = {k: {} for k in keys}
 
-    return np.array(list(values()))
+    def coded(k: int) -> Callable[[str], int]:
+        return lambda word: codes[k].setdefault(word.strip(), len(codes[k]))
+
+    try:
+        table = np.loadtxt(
+            (line for _, line in lines), delimiter=delimiter, comments=None, quotechar='"',
+            ndmin=2, converters={k: coded(k) for k in keys} or None, encoding=None,
+        )  # fmt: skip
+    except ValueError:
+        table = np.full((1, 1), np.nan)
+    if table.shape[1] == len(columns) and np.isfinite(table).all():
+        return table, {k: list(words) for k, words in codes.items()}
+    for number, line in lines:
+        row = next(csv.reader([line], delimiter=delimiter))
+        if len(row) != len(columns):
+            raise FormatError(
+                f"{path}, line {number}: {len(row)} columns where {len(columns)} were expected"
+            )
+        for k, cell in enumerate(map(str.strip, row)):
+            if k not in keys and not _is_number(cell):
+                raise FormatError(
+                    f"{path}, line {number}: column '{columns[k]}' is "
+                    f"{repr(cell) if cell else 'empty'}, no number: mend or remove the line"
+                )
+    raise FormatError(f"{path} is no table of numbers: export it again")

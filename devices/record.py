@@ -197,7 +197,9 @@ def _on_reference(model: blob.Model, frames: Int16Array) -> Iterator[_Expected]:
             "step": step,
             "label": int(np.argmax(state.scores[0])),
             "digest": state.digest(0),
-            "spikes": sum(len(events) for events in state.events(0)),
+            "spikes": sum(
+                int(np.count_nonzero(state.emitted[p.name][0])) for p in model.graph.populations
+            ),
             "synops": int(state.synops[0]) - synops,
             "macs": int(state.macs[0]) - macs,
             "scores": state.scores[0].tolist(),

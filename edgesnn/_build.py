@@ -31,7 +31,19 @@ ffibuilder.cdef(
         uint8_t *raster;
         size_t raster_width;
     } esnn_batch_out;
+    typedef struct { uint8_t *arena; ...; } esnn_model;
+    typedef struct { uint16_t flags; ...; } esnn_slot;
+    enum { ESNN_SATURATES, ESNN_FREE, ... };
+    typedef struct {
+        const int32_t *scores;
+        uint16_t n_scores, label;
+        uint32_t step, spikes, synops, macs;
+    } esnn_result;
     int esnn_check(const void *image, size_t size, esnn_info *info);
+    int esnn_load(esnn_model *m, const void *image, size_t size, void *arena, size_t arena_size);
+    int esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out);
+    void esnn_reset(esnn_model *m);
+    const char *esnn_kernel_name(void);
     int esnn_batch(const void *image, size_t size, void *arena, size_t arena_size,
                    const int16_t *frames, size_t samples, size_t steps, const esnn_batch_out *out);
     uint32_t blimp_hash(uint32_t seed, uint32_t count);
@@ -44,7 +56,6 @@ ffibuilder.cdef(
     typedef struct { ...; } evolve_recipe;
     typedef struct { uint32_t bytes, phase, generation; ...; } evolve_state;
     typedef struct { ...; } evolution;
-    typedef struct { ...; } esnn_model;
     uint32_t blimp_record(blimp_recorder *r, uint32_t micros, int32_t millimetres, int16_t *out,
                           uint32_t room);
     uint32_t evolve_state_bytes(uint32_t genes);
@@ -60,9 +71,9 @@ ffibuilder.cdef(
 )
 ffibuilder.set_source(
     "edgesnn._core",
-    '#include "esnn.h"\n#include "batch.h"\n#include "evolve.h"\n#include "fly.h"\n#include "virtual.h"\n',
+    '#include "esnn_internal.h"\n#include "batch.h"\n#include "evolve.h"\n#include "fly.h"\n#include "virtual.h"\n',
     sources=SOURCES,
     include_dirs=["edgesnn", *FOLDERS],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],
-    extra_compile_args=["-std=c99", "-O3"],
+    extra_compile_args=["-std=c99", "-O3", "-DESNN_HOST"],
 )

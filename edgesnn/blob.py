@@ -23,11 +23,13 @@ import numpy.typing as npt
 from edgesnn.errors import FormatError, MissingError, ModelError
 from edgesnn.graph import (
     LIF,
+    MAX_SIZE,
     SOFTMAX_SIZE,
     TABLE_SIZE,
     Activation,
     Adaptation,
     AnalogInput,
+    Conduction,
     Conv,
     DecayRule,
     DelayedSynapses,
@@ -64,17 +66,18 @@ HEADER = struct.Struct("<4sHHIIIIHHIIHBBIIHHI8x")
 POPULATION_SIZE, PROJECTION_SIZE = 64, 48
 # what all records of a kind begin with, and what follows in those of one kind
 POPULATION = struct.Struct("<BBHHHHH")
-NEURONS = struct.Struct("<10IBBH")
+NEURONS = struct.Struct("<11IBBHBB")
 INTEGRATOR = struct.Struct("<IIIBB")
 LINEAR_STATE = struct.Struct("<IIIHH")
 DELAY_LINE = struct.Struct("<IHH")
 PROJECTION = struct.Struct("<BBHHBxI")
-DENSE = struct.Struct("<HHHH")
+DENSE = struct.Struct("<HHHHIHxx")
 WINDOW = struct.Struct("<6H6BH")
 DELAYED = struct.Struct("<HHHxxIII")
 NOTES_HEADER = struct.Struct("<4sII")
 CRC_START = 16
 SLOT_SIZE = 24
+LIST = 256
 ROW_WORDS = 4
 ANALOG_INPUT, SPIKE_INPUT, PLAIN_LIF, NEURON, INTEGRATOR_KIND, LINEAR_KIND, DELAY_KIND = range(7)
 DENSE_8, DENSE_4, DENSE_2, DENSE_VALUES, CONV, POOL, DELAYED_SYNAPSES = range(7)
@@ -85,7 +88,7 @@ PER_NEURON = {name: 1 << k for k, name in enumerate(
     ("decay", "synaptic_decay", "inhibitory_decay", "floor", "reset_to",
      "adaptation_decay", "adaptation_step", "refractory")
 )}  # fmt: skip
-REACHES, LAGGED, ADAPTS, OLD = 1 << 8, 1 << 9, 1 << 10, 1 << 11
+REACHES, ADAPTS, OLD = 1 << 8, 1 << 9, 1 << 10
 
 
 @dataclass(frozen=True)
@@ -125,11 +128,15 @@ def arena_bytes(graph: Graph) -> int:
 
     A slot of 24 bytes an input or population; one int32 a neuron of the largest population for its
     current, and one more for its threshold where projections raise one; of each population its
-    states, its output and what `DelayedSynapses` projections look back on; and the scores as int32.
+    states, its output and what `DelayedSynapses` projections look back on; the list in which the
+    spikes of merged projections are put together; and the scores as int32.
     """
     parts: list[Input | Population] = [graph.input, *graph.populations]
     ports = 1 + any(p.port is Port.THRESHOLD for p in graph.projections)
     total = SLOT_SIZE * len(parts) + 4 * ports * max(p.size for p in graph.populations)
+    groups = _groups(graph)
+    merged = [sum(graph.size(p.source) for p in group) for group in groups if len(group) > 1]
+    total += align(2 * min(LIST, max(merged, default=0)))
     for part in parts:
         bits = 4 * ((part.size + 31) // 32)
         if isinstance(part, DelayLine):
@@ -177,14 +184,15 @@ def pack_image(graph: Graph) -> bytes:
     n_populations = 1 + len(graph.populations)
     populations_at = HEADER.size
     projections_at = populations_at + n_populations * POPULATION_SIZE
-    body = _Writer(projections_at + len(graph.projections) * PROJECTION_SIZE)
+    groups = _groups(graph)
+    body = _Writer(projections_at + len(groups) * PROJECTION_SIZE)
     records = [_pack_input(graph, body)]
     first = 0
     for population in graph.populations:
-        count = len(graph.into(population.name))
+        count = sum(group[0].target == population.name for group in groups)
         records.append(_pack_population(graph, population, first, count, body))
         first += count
-    records += [_pack_projection(graph, p, body) for p in graph.projections]
+    records += [_pack_projection(graph, group, body) for group in groups]
     selftest_at, selftest_digest, selftest_steps = 0, 0, 0
     if graph.selftest is not None:
         selftest_at = body.add(graph.selftest.frames)
@@ -194,7 +202,7 @@ def pack_image(graph: Graph) -> bytes:
     def header(crc: int) -> bytes:
         return HEADER.pack(
             MAGIC, VERSION, HEADER.size, body.offset, crc, arena_bytes(graph), graph.step_us,
-            n_populations, len(graph.projections), populations_at, projections_at,
+            n_populations, len(groups), populations_at, projections_at,
             graph.index(graph.readout.population), kind, mode,
             selftest_at, selftest_digest, selftest_steps, 0, table_at,
         )  # fmt: skip
@@ -257,6 +265,7 @@ def _pack_neurons(part: LIF, body: _Writer) -> tuple[int, bytes]:
         "adaptation_decay": None if adaptation is None else adaptation.decay,
         "adaptation_step": None if adaptation is None else adaptation.step,
         "refractory": None if adaptation is None else adaptation.refractory,
+        "membrane_bias": part.membrane_bias,
     }
     flags = sum(
         flag
@@ -264,11 +273,12 @@ def _pack_neurons(part: LIF, body: _Writer) -> tuple[int, bytes]:
         if (array := arrays[name]) is not None and len(array) > 1
     )
     flags |= REACHES if part.fire is Fire.REACHES else 0
-    flags |= LAGGED if part.lagged else 0
     if adaptation is not None:
         flags |= ADAPTS | (OLD if adaptation.old else 0)
     offsets = [body.add(array) for array in arrays.values()]
-    return flags, NEURONS.pack(*offsets, part.reset, part.rule, part.max_spikes)
+    return flags, NEURONS.pack(
+        *offsets, part.reset, part.rule, part.max_spikes, part.conduction, part.state_bits
+    )
 
 
 def _places(words: int, bits: int) -> npt.NDArray[np.int64]:
@@ -330,16 +340,53 @@ def tiled_bytes(n_out: int, n_in: int, bits: int) -> int:
     return 4 * n_in * -(-n_out * bits // 32)
 
 
-def _pack_projection(graph: Graph, part: Projection, body: _Writer) -> bytes:
+def _groups(graph: Graph) -> list[list[Projection]]:
+    """The projections that share a record: of one target, alike but for their sources.
+
+    What the tiles of a dense projection cost beside their synapses is then paid once.
+    """
+    groups: list[list[Projection]] = []
+    for part in graph.projections:
+        group = groups[-1] if groups else []
+        if group and _alike(graph, group, part):
+            group.append(part)
+        else:
+            groups.append([part])
+    return groups
+
+
+def _alike(graph: Graph, group: list[Projection], part: Projection) -> bool:
+    first = group[0]
+    if not (isinstance(first, Dense) and isinstance(part, Dense)):
+        return False
+    kinds = {_dense_kind(graph, p) for p in (first, part)}
+    together = sum(graph.size(p.source) for p in (*group, part))
+    return (
+        first.target == part.target
+        and (first.port, first.bits, first.shift) == (part.port, part.bits, part.shift)
+        and first.blocks == part.blocks == 1
+        and DENSE_VALUES not in kinds
+        and together <= MAX_SIZE
+    )
+
+
+def _dense_kind(graph: Graph, part: Dense) -> int:
+    target = graph.populations[graph.index(part.target) - 1]
+    wide: bool = graph.part(part.source).emits_values or saturates(graph, target)
+    return DENSE_VALUES if wide else {8: DENSE_8, 4: DENSE_4, 2: DENSE_2}[part.bits]
+
+
+def _pack_projection(graph: Graph, group: list[Projection], body: _Writer) -> bytes:
+    part = group[0]
     if isinstance(part, Dense):
-        n_out, n_in = part.weights.shape
-        kind = {8: DENSE_8, 4: DENSE_4, 2: DENSE_2}[part.bits]
-        target = graph.part(part.target)
-        assert not isinstance(target, (AnalogInput, SpikeInput))
-        if graph.part(part.source).emits_values or saturates(graph, target):
-            kind = DENSE_VALUES
-        weights_at = body.add(tiled(part.weights, part.bits))
-        rest = DENSE.pack(part.blocks, n_in, n_out, part.bits)
+        weights = np.concatenate([p.weights for p in group if isinstance(p, Dense)], axis=1)
+        n_out, n_in = weights.shape
+        kind = _dense_kind(graph, part)
+        weights_at = body.add(tiled(weights, part.bits))
+        sources = np.array([graph.index(p.source) for p in group], np.uint16)
+        merged = len(group) if len(group) > 1 else 0
+        sources_at = body.add(sources if merged else None)
+        rest = DENSE.pack(part.blocks, n_in, n_out, part.bits, sources_at, merged)
     elif isinstance(part, DelayedSynapses):
         kind = DELAYED_SYNAPSES
         weights_at, rest = _pack_delayed(graph, part, body)
@@ -515,9 +562,11 @@ def _unpack_image(image: bytes, notes: dict[str, Any]) -> Graph:
         _unpack_population(read, at, name, names)
         for at, name in zip(offsets[1:], names[1:], strict=True)
     ]
+    sizes = {name: read.record(POPULATION, at)[3] for name, at in zip(names, offsets, strict=True)}
     projections = [
-        _unpack_projection(read, projections_at + k * PROJECTION_SIZE, names)
+        projection
         for k in range(n_projections)
+        for projection in _unpack_projection(read, projections_at + k * PROJECTION_SIZE, sizes)
     ]
     if readout_kind == SOFTMAX_SUM:
         table = read.array(table_at, "<u2", SOFTMAX_SIZE)
@@ -592,11 +641,12 @@ def _unpack_population(read: _Reader, at: int, name: str, names: list[str]) -> P
 
 
 def _unpack_neurons(read: _Reader, at: int, name: str, flags: int, size: int) -> LIF:
-    *offsets, reset, rule, max_spikes = read.record(NEURONS, at)
+    *offsets, reset, rule, max_spikes, conduction, state_bits = read.record(NEURONS, at)
     fields = (
         ("decay", "<u2"), ("threshold", "<i4"), ("bias", "<i4"), ("synaptic_decay", "<u2"),
         ("inhibitory_decay", "<u2"), ("floor", "<i4"), ("reset_to", "<i4"),
         ("adaptation_decay", "<u2"), ("adaptation_step", "<i4"), ("refractory", "<u2"),
+        ("membrane_bias", "<i4"),
     )  # fmt: skip
     arrays = {}
     for (field, dtype), offset in zip(fields, offsets, strict=True):
@@ -617,7 +667,8 @@ def _unpack_neurons(read: _Reader, at: int, name: str, flags: int, size: int) ->
         _there(arrays["threshold"]) + np.int32(fire),
         np.zeros(size, np.int32) if bias is None else bias,
         Reset(reset), arrays["synaptic_decay"], arrays["inhibitory_decay"], DecayRule(rule), fire,
-        bool(flags & LAGGED), max_spikes, arrays["floor"], arrays["reset_to"], adaptation,
+        Conduction(conduction), arrays["membrane_bias"], state_bits, max_spikes,
+        arrays["floor"], arrays["reset_to"], adaptation,
     )  # fmt: skip
 
 
@@ -627,28 +678,38 @@ def _there(array: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
     return array
 
 
-def _unpack_projection(read: _Reader, at: int, names: list[str]) -> Projection:
+def _unpack_projection(read: _Reader, at: int, sizes: dict[str, int]) -> list[Projection]:
+    """The projections of one record; `sizes` has every part, in order."""
+    names = list(sizes)
     kind, shift, source, target, port, weights_at = read.record(PROJECTION, at)
     ends = names[source], names[target]
     at += PROJECTION.size
     if kind in (DENSE_8, DENSE_4, DENSE_2, DENSE_VALUES):
-        blocks, n_in, n_out, bits = read.record(DENSE, at)
+        blocks, n_in, n_out, bits, sources_at, n_sources = read.record(DENSE, at)
         if bits not in (8, 4, 2):
             raise ValueError(f"a projection has weights of {bits} bits")
         flat = read.array(weights_at, "<u1", tiled_bytes(n_out, n_in, bits))
-        return Dense(*ends, untiled(flat, n_out, n_in, bits), shift, blocks, bits, Port(port))
+        weights = untiled(flat, n_out, n_in, bits)
+        if n_sources == 0:
+            return [Dense(*ends, weights, shift, blocks, bits, Port(port))]
+        merged = [names[k] for k in read.array(sources_at, "<u2", n_sources)]
+        columns = np.split(weights, np.cumsum([sizes[name] for name in merged])[:-1], axis=1)
+        return [
+            Dense(name, ends[1], np.ascontiguousarray(part), shift, blocks, bits, Port(port))
+            for name, part in zip(merged, columns, strict=True)
+        ]
     if kind in (CONV, POOL):
         *numbers, groups = read.record(WINDOW, at)
         shapes = tuple(numbers[:3]), tuple(numbers[3:6])
         pairs = tuple(tuple(numbers[k : k + 2]) for k in (6, 8, 10))
         window = Window(*shapes, *pairs)
         if kind == POOL:
-            return SumPool(*ends, window, shift)
+            return [SumPool(*ends, window, shift)]
         c_in, c_out = shapes[0][2], shapes[1][2] // groups
         rows = read.array(weights_at, "<i1", *window.kernel, c_in, c_out)
-        return Conv(*ends, _unpacked_rows(rows, groups), window, shift, groups)
+        return [Conv(*ends, _unpacked_rows(rows, groups), window, shift, groups)]
     if kind == DELAYED_SYNAPSES:
-        return _unpack_delayed(read, at, ends, shift, Port(port), weights_at)
+        return [_unpack_delayed(read, at, ends, shift, Port(port), weights_at)]
     raise ValueError(f"a projection is of unknown kind {kind}")
 
 

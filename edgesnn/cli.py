@@ -1,4 +1,4 @@
-"""The command line: `convert`, `inspect` and `run` here, every other command from a plug-in.
+"""The command line: the commands that need no board here, every other one from a plug-in.
 
 A plug-in command is a click command in the entry-point group `edgesnn.commands`.
 """
@@ -152,6 +152,12 @@ def main() -> None:
     type=click.Choice(["analog", "spikes"]),
     help="What enters, where the checkpoint does not say; default: as the recordings look.",
 )
+@click.option("--profile", help="Whose semantics it has, where its format leaves them open.")
+@click.option(
+    "--describe",
+    type=PATH,
+    help="JSON file of what the checkpoint leaves out.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the fidelity report as JSON.")
 def convert(
     checkpoint: Path,
@@ -160,27 +166,40 @@ def convert(
     given: Given,
     labels: Path | None,
     input_kind: str | None,
+    profile: str | None,
+    describe: Path | None,
     as_json: bool,
 ) -> None:
     """Turn a trained network into an integer model, and prove what was kept."""
     from dataclasses import replace
 
     from edgesnn import blob
-    from edgesnn.network import InputKind
+    from edgesnn.network import InputKind, Network
     from edgesnn.quantize import quantize
-    from edgesnn.sources import read_network
+    from edgesnn.sources import Options, read_description, read_source
     from edgesnn.terminal import progress_bar
 
-    network = read_network(checkpoint, source)
-    if input_kind is not None:
-        network = replace(network, input_kind=InputKind(input_kind))
-    recordings = given.load(network.units, network.step_us) if given.path else None
-    signal = None if recordings is None else recordings.signal
-    total = 0 if signal is None else 2 * signal.shape[0] * signal.shape[1]
-    with progress_bar("calibrating", total) as advance:
-        conversion = quantize(network, signal, advance)
+    description = {} if describe is None else read_description(describe)
+    made = read_source(checkpoint, source, Options(profile, description))
+    classes: tuple[str, ...] = ()
+    if isinstance(made, Network):
+        network, classes = made, made.classes
+        if input_kind is not None:
+            network = replace(network, input_kind=InputKind(input_kind))
+        recordings = given.load(network.units, network.step_us) if given.path else None
+        signal = None if recordings is None else recordings.signal
+        total = 0 if signal is None else 2 * signal.shape[0] * signal.shape[1]
+        with progress_bar("calibrating", total) as advance:
+            conversion = quantize(network, signal, advance)
+    else:
+        conversion = made
+        if input_kind is not None:
+            raise FormatError(
+                f"{checkpoint} is integer already and says what enters it: leave --input-kind out"
+            )
+        recordings = given.load_for(conversion.graph) if given.path else None
     output = output or checkpoint.with_suffix(".esnn")
-    notes = {"classes": list(network.classes), "report": conversion.report.as_json()}
+    notes = {"classes": list(classes), "report": conversion.report.as_json()}
     blob.save(output, conversion.graph, notes)
     if as_json:
         click.echo(json.dumps(conversion.report.as_json(), indent=2))
@@ -189,7 +208,7 @@ def convert(
         click.echo(f"wrote {output}")
     if recordings is None:
         return
-    expected = expected_labels(labels, recordings, network.classes)
+    expected = expected_labels(labels, recordings, classes)
     if expected is not None:
         from edgesnn import runtime
 
@@ -216,6 +235,23 @@ def inspect(model: Path, as_json: bool) -> None:
         click.echo(json.dumps(description, indent=2))
         return
     click.echo(table(description))
+
+
+@main.command()
+@click.argument("models", type=PATH, nargs=-1, required=True)
+@click.option("-o", "--output", type=PATH, required=True, help="The C file.")
+def operations(models: tuple[Path, ...], output: Path) -> None:
+    """Write the table of the operations that models use, for a build with no others.
+
+    It takes the place of firmware/core/esnn_operations.c: `make -C firmware OPERATIONS=FILE
+    OUT=FOLDER`. The build refuses models that need another operation.
+    """
+    from edgesnn import blob
+    from edgesnn.operations import table
+
+    images = [blob.load(model).image for model in models]
+    output.write_text(table(images, [model.name for model in models]), encoding="utf-8")
+    click.echo(f"wrote {output}")
 
 
 @main.command()
@@ -368,15 +404,21 @@ def print_report(report: FidelityReport) -> None:
     console.print(table)
     for remark in report.remarks:
         console.print(f"assumed: {remark}", highlight=False)
+    exact = all(layer.verdict.value == "exact" for layer in report.layers)
     if report.label_agreement is None:
+        if exact:
+            console.print("every layer is exact: there is nothing to measure", highlight=False)
+            return
         console.print("nothing was measured: give recordings with --calibrate", highlight=False)
         return
     spikes = ", ".join(f"{k} {100 * v:.2f} %" for k, v in report.spike_agreement.items())
     use = ", ".join(f"{k} {100 * v:.2f} %" for k, v in report.state_use.items())
+    values = ", ".join(f"{k} {100 * v:.3f} %" for k, v in report.value_error.items())
     console.print(
         f"on {report.calibration_samples} recordings: same label as the float network "
         f"{100 * report.label_agreement:.2f} %\nsame spikes: {spikes}\n"
-        f"largest membrane, of what fits: {use}",
+        + (f"values off by: {values}\n" if values else "")
+        + f"largest membrane, of what fits: {use}",
         highlight=False,
     )
 

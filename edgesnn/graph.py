@@ -80,8 +80,8 @@ class DecayRule(enum.IntEnum):
     * Q15:         `leak(x, b)`, b in 0..2**15 the share that is kept.
     * TOWARD_ZERO: `sign(x) * ((abs(x) * b) >> 12)`, b in 0..2**12 the share that is kept: the
       integer rule of Loihi and of lava-dl (`lava/lib/dl/slayer/neuron/dynamics`, commit d825ac5).
-    * BIT_SHIFT:   `x - (x >> b)`, b in 0..31: the rule of Xylo (Rockpool 3.1.0, `LIFBitshift`), for
-      which b is `round(log2(tau / dt))`.
+    * BIT_SHIFT:   `x - (x >> b)`, or `x - 1` where x > 0 and the shift leaves 0 of it, b in 0..31:
+      the rule of Xylo (xylosim 0.1.3, `XyloIAFNeuron`), for which b is `round(log2(tau / dt))`.
     """
 
     Q15 = 0
@@ -141,6 +141,22 @@ class Fire(enum.IntEnum):
 
     ABOVE = 0
     REACHES = 1
+
+
+class Conduction(enum.IntEnum):
+    """Which synaptic current enters the membrane of a current-based neuron.
+
+    With i the current of the step before and `i' = sat(decayed(i, synaptic_decay) + I, n)`:
+
+    * JUMPED:  i' (snnTorch, Norse, lava-dl)
+    * DECAYED: `decayed(i', synaptic_decay)`: the input decays once before it is felt (Rockpool,
+      Xylo, sinabs)
+    * LAGGED:  i (the NumPy reference of NIR)
+    """
+
+    JUMPED = 0
+    DECAYED = 1
+    LAGGED = 2
 
 
 class Activation(enum.IntEnum):
@@ -306,12 +322,13 @@ class LIF(_Comparable):
     State: membrane v, and synaptic currents i, h where there are such, int32 (size,), 0 after a
     reset of the model. In each step, with I the input current (bias and projections):
 
-    1. what enters the membrane:
+    1. what enters the membrane, where currents saturate to n = min(state_bits, 30) bits:
 
            LIF:       x = I
-           CuBa-LIF:  i' = sat(decayed(i, synaptic_decay) + I, 30);  x = i', or i with `lagged`
-           Alpha:     i' = sat(decayed(i, synaptic_decay) + I, 30);
-                      h' = sat(decayed(h, inhibitory_decay) - I, 30)
+           CuBa-LIF:  i' = sat(decayed(i, synaptic_decay) + I, n)
+                      x = sat(what `Conduction` says + membrane_bias, 30)
+           Alpha:     i' = sat(decayed(i, synaptic_decay) + I, n)
+                      h' = sat(decayed(h, inhibitory_decay) - I, n)
 
     2. the threshold T: `threshold`, or as `Adaptation` says;
     3. the membrane w as `Reset` says, with `u = decayed(v, decay)`; of Alpha, w is
@@ -332,7 +349,10 @@ class LIF(_Comparable):
         synaptic_decay, inhibitory_decay: (1,) or (size,) uint16 by `rule`, or None.
         rule: how all states decay.
         fire: the fire test.
-        lagged: the membrane takes the synaptic current of the step before.
+        conduction: which synaptic current the membrane of CuBa-LIF takes.
+        membrane_bias: (size,) int32, what the membrane of CuBa-LIF takes in every step beside it,
+            or None.
+        state_bits: 16..31, the width of the membrane: wherever `Reset` says 31, it is this.
         max_spikes: most spikes a neuron and step, 1..32767; above 1 the reset is one at once, the
             test REACHES, and the threshold does not adapt.
         floor: (1,) or (size,) int32, at most 0, below which no membrane stays (sinabs
@@ -350,7 +370,9 @@ class LIF(_Comparable):
     inhibitory_decay: UInt16Array | None = None
     rule: DecayRule = DecayRule.Q15
     fire: Fire = Fire.ABOVE
-    lagged: bool = False
+    conduction: Conduction = Conduction.JUMPED
+    membrane_bias: Int32Array | None = None
+    state_bits: int = MEMBRANE_BITS
     max_spikes: int = 1
     floor: Int32Array | None = None
     reset_to: Int32Array | None = None
@@ -381,6 +403,7 @@ class LIF(_Comparable):
             and int(self.decay[0]) < DECAY_ONE
             and self.reset is not Reset.SUBTRACT_RESIDUE
             and self.max_spikes == 1
+            and self.state_bits == MEMBRANE_BITS
             and self.floor is None
             and self.reset_to is None
             and self.adaptation is None
@@ -873,6 +896,9 @@ def _validate(graph: Graph) -> None:
         frames = graph.selftest.frames
         _require_array("the self-test", frames, np.int16, (None, graph.input.size))
         _require(0 < len(frames) <= MAX_SIZE, "the self-test", "has no step, or more than 65535")
+        if isinstance(graph.input, AnalogInput):
+            half = 1 << (graph.input.bits - 1)
+            _check_range("the self-test", frames, -half, half - 1)
 
 
 def _require(condition: bool, what: str, why: str) -> None:
@@ -947,11 +973,20 @@ def _check_lif(what: str, part: LIF) -> None:
         _check_one_or_all(f"{what}: reset_to", part.reset_to, np.int32, size)
         _check_range(f"{what}: reset_to", part.reset_to, 1 - THRESHOLD_BOUND, THRESHOLD_BOUND - 1)
         _require(part.reset is Reset.ZERO_AT_ONCE, f"{what}: reset_to", "needs ZERO_AT_ONCE")
-    _require(not part.lagged or part.synaptic_decay is not None, what, "is lagged, but not CuBa")
+    cuba = part.synaptic_decay is not None and part.inhibitory_decay is None
+    _require(
+        cuba or part.conduction is Conduction.JUMPED, f"{what}: conduction", "is for CuBa-LIF only"
+    )
+    if part.membrane_bias is not None:
+        _require(cuba, f"{what}: membrane_bias", "is for CuBa-LIF only")
+        _require_array(f"{what}: membrane_bias", part.membrane_bias, np.int32, (size,))
+        limit = CURRENT_BOUND - 1
+        _check_range(f"{what}: membrane_bias", part.membrane_bias, -limit, limit)
+    _check_range(f"{what}: state_bits", part.state_bits, 16, MEMBRANE_BITS)
     if part.inhibitory_decay is not None:
         _require(part.synaptic_decay is not None, f"{what}: Alpha", "needs a synaptic_decay too")
         kept = (Reset.NONE, Reset.SUBTRACT, Reset.ZERO_DISCARD)
-        simple = part.adaptation is None and part.floor is None and not part.lagged
+        simple = part.adaptation is None and part.floor is None
         _require(
             part.reset in kept and simple and part.max_spikes == 1,
             f"{what}: Alpha",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesnn import kernels, runtime
 from edgesnn.blob import Model, arena_bytes
 from edgesnn.graph import (
     LIF,
@@ -34,12 +35,19 @@ def describe(model: Model) -> dict[str, Any]:
     """Operations, bytes and worst-case cost of a model, JSON-able.
 
     Keys: `flash_bytes` (the image), `weight_bytes` (of it, padding not counted), `ram_bytes` (the
-    arena, exact), `step_us`, `input`, `populations`, `projections`, `readout`, and `worst_step`:
-    the synaptic additions, multiply-accumulates and neuron updates of a step in which every input
-    and neuron spikes.
+    arena, exact), `step_us`, `input`, `populations`, `projections`, `readout`, `worst_step`: the
+    synaptic additions, multiply-accumulates and neuron updates of a step in which every input and
+    neuron spikes, and `kernels`: those of the core on this computer; populations and projections
+    each have the `kernel` that the loader picks for them.
     """
     graph = model.graph
+    picked = kernels.of_image(model.image)
     projections = [_projection(graph, k) for k in range(len(graph.projections))]
+    for what, part in zip(projections, graph.projections, strict=True):
+        what["kernel"] = picked.projections[graph.index(part.source), graph.index(part.target)]
+    populations = [_population(graph, p) for p in graph.populations]
+    for what, kernel in zip(populations, picked.populations, strict=True):
+        what["kernel"] = kernel
     return {
         "flash_bytes": len(model.image),
         "weight_bytes": sum(p["weight_bytes"] for p in projections),
@@ -57,7 +65,7 @@ def describe(model: Model) -> dict[str, Any]:
             ),
             "units": list(graph.input.units) if isinstance(graph.input, AnalogInput) else [],
         },
-        "populations": [_population(graph, p) for p in graph.populations],
+        "populations": populations,
         "projections": projections,
         "readout": {
             "population": graph.readout.population,
@@ -69,6 +77,7 @@ def describe(model: Model) -> dict[str, Any]:
             "neuron_updates": sum(p.size for p in graph.populations),
         },
         "selftest_steps": 0 if graph.selftest is None else len(graph.selftest.frames),
+        "kernels": runtime.kernels(),
         "report": model.notes.get("report"),
     }
 
@@ -155,7 +164,10 @@ def table(description: dict[str, Any]) -> str:
     ]
     for population in description["populations"]:
         reset = f", reset {population['reset']}" if "reset" in population else ""
-        lines.append(f"{population['name']}: {population['size']} {population['operation']}{reset}")
+        lines.append(
+            f"{population['name']}: {population['size']} {population['operation']}{reset}; "
+            f"{population['kernel']}"
+        )
         lines += [
             f"    from {p['source']}: {_arrow(p)}"
             for p in description["projections"]
@@ -164,6 +176,11 @@ def table(description: dict[str, Any]) -> str:
     readout = description["readout"]
     lines.append(f"answer: {readout['operation']} of {readout['population']}")
     lines.append("classes: " + ", ".join(description["classes"]))
+    slow = description["kernels"] == runtime.PORTABLE
+    lines.append(
+        f"kernels on this computer: {description['kernels']}"
+        + (", the slow path: none are made for it" if slow else "")
+    )
     return "\n".join(lines)
 
 
@@ -175,4 +192,7 @@ def _arrow(projection: dict[str, Any]) -> str:
         joins = "x".join(map(str, shape[3:])) + " to " + "x".join(map(str, shape[:3]))
     blocks = f" in {projection['blocks']} blocks" if projection.get("blocks", 1) > 1 else ""
     step = ", of the step before" if projection["recurrent"] else ""
-    return f"{projection['operation']}, {joins}{blocks}, shift {projection['shift']}{step}"
+    return (
+        f"{projection['operation']}, {joins}{blocks}, shift {projection['shift']}{step}; "
+        f"{projection['kernel']}"
+    )

@@ -1,74 +1,78 @@
 """Network to Graph: floats to integers, calibrated on recordings, with a report of what was kept.
 
-Every target neuron n has a scale s[n]: one unit of its membrane, threshold and current. A spike's
-weight needs no rescaling at run time, because its integer IS a current of that neuron:
+Every target neuron n has a scale s[n]: one unit of its membrane, threshold and current. What a
+source emits has a unit too: 1 for spikes and spike counts, and what one integer is worth for sensor
+values, integrators and linear states. A weight needs no rescaling at run time, because its integer
+IS a current of that neuron:
 
-    w_int = round(w / (s[n] * 2**shift)),  threshold_int = round(threshold / s[n])
+    w_int = round(w * unit / (s[n] * 2**shift)),  threshold_int = round(threshold / s[n])
 
-`shift` leaves room below the weights' last place, so that thresholds, decays and biases are rounded
-far more finely than the weights. Neurons whose potentials are compared (a `Potential` read-out)
-share one scale.
+`shift`, one a projection, leaves room below the weights' last place, so that thresholds, decays and
+biases are rounded far more finely than the weights. Neurons that share weights (the places of a
+convolution's channel, the blocks of a memory) share a scale, and so do neurons whose potentials are
+compared.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn import graph as g
+from edgesnn import network as net
 from edgesnn import reference
 from edgesnn.errors import ModelError
 from edgesnn.graph import (
     CURRENT_BOUND,
     DECAY_ONE,
-    LIF,
     MAX_SHIFT,
     MEMBRANE_BITS,
     NEVER,
+    SOFTMAX_SIZE,
+    TABLE_SIZE,
     THRESHOLD_BOUND,
+    Activation,
     AnalogInput,
-    Dense,
+    Fire,
     Graph,
     Input,
     Int16Array,
     Potential,
+    PotentialMode,
     Reset,
-    SpikeCount,
     SpikeInput,
     UInt16Array,
 )
 from edgesnn.network import (
+    AnyPopulation,
+    AnyProjection,
+    Conversion,
     FidelityReport,
     FloatArray,
     InputKind,
     LayerReport,
     Network,
-    Population,
-    Projection,
     Recorded,
+    Score,
     Verdict,
 )
 
-WEIGHT_MAX = 127
 # thresholds and biases are kept this far below what fits: a membrane may well be 32 times as large
 LARGEST_KEPT = THRESHOLD_BOUND >> 4
 STATE_PLACES = 8
 INPUT_HEADROOM = 2.0
+STATE_HEADROOM = 4.0
+NARROW = 255
+VALUE_MAX = 32767
 SELFTEST_STEPS = 16
 SELFTEST_RATE = 0.2
 Signal = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A graph and the proof of what it kept."""
-
-    graph: Graph
-    report: FidelityReport
 
 
 def quantize(
@@ -81,61 +85,32 @@ def quantize(
     Args:
         network: what a converter read.
         calibration: recordings (samples, steps, channels) in physical units or spikes: they set the
-            range of an analog input, and everything in the report that is measured is measured on
-            them. A spike input can do without; the report then says that nothing was measured.
+            range of an analog input and of whatever else emits values, and everything in the report
+            that is measured is measured on them. A network of spikes alone can do without; the
+            report then says that nothing was measured.
         progress: called with the number of frames done since its last call; twice
             samples x steps in all.
 
     Raises:
-        ModelError: the network cannot be kept within the graph's bounds, or an analog input has no
-            recordings to be calibrated on.
+        ModelError: the network cannot be kept within the graph's bounds, or something that emits
+            values has no recordings to be calibrated on.
     """
     part = _input(network, calibration)
-    recorded = None
-    if calibration is not None:
-        keep = tuple(p.name for p in network.populations)
-        recorded = network.run(calibration, keep=keep, progress=progress)
-    layers: list[LayerReport] = []
-    projections: list[Dense] = []
-    populations: list[LIF] = []
-    for population in network.populations:
-        synapses = [
-            _synapses(network, part, p, calibration, recorded)
-            for p in network.projections
-            if p.target == population.name
-        ]
-        shared = network.readout.mode is not None and population.name == network.readout.population
-        scale, shifts = _scale(population, synapses, shared)
-        dense = [_dense(s, scale, shift) for s, shift in zip(synapses, shifts, strict=True)]
-        for projection, layer in dense:
-            projections.append(projection)
-            layers.append(layer)
-        neurons, layer = _neurons(population, scale)
-        populations.append(neurons)
-        layers.append(layer)
-    graph = Graph(
-        input=part,
-        populations=tuple(populations),
-        projections=tuple(projections),
-        readout=(
-            SpikeCount(network.readout.population)
-            if network.readout.mode is None
-            else Potential(network.readout.population, network.readout.mode)
-        ),
-        step_us=network.step_us,
-    )
+    recorded = None if calibration is None else network.run(calibration, progress=progress)
+    quantizer = _Quantizer(network, part, recorded)
+    graph, layers = quantizer.graph()
     report = FidelityReport(
         source=network.source,
         profile=str(network.profile),
-        layers=tuple(layers),
+        layers=layers,
         remarks=network.remarks,
     )
-    if calibration is None or recorded is None:
+    if calibration is None:
         # only spikes can do without recordings; any will do for a self-test
         spikes = np.random.default_rng(0).random((SELFTEST_STEPS, part.size)) < SELFTEST_RATE
         return Conversion(reference.with_selftest(graph, spikes.astype(np.int16)), report)
     frames = graph.input.quantize(calibration)
-    report = _measured(report, graph, frames, recorded, progress)
+    report = _measured(report, network, quantizer.unit, graph, calibration, frames, progress)
     return Conversion(reference.with_selftest(graph, frames[0, :SELFTEST_STEPS]), report)
 
 
@@ -160,107 +135,690 @@ def _input(network: Network, calibration: Signal | None) -> Input:
     if not np.all(np.isfinite(largest)):
         raise ModelError("the recordings to calibrate on hold values that are not finite: cut them")
     largest[largest == 0] = 1.0
-    places = np.floor(np.log2(32767 / (INPUT_HEADROOM * largest)))
-    return AnalogInput(network.input_name, np.clip(places, -15, 30).astype(np.int8), network.units)
+    entering = [p for p in network.projections if p.source == network.input_name]
+    if any(not isinstance(p, (net.Projection, net.Delayed)) or _blocks(p) > 1 for p in entering):
+        largest[:] = largest.max()  # what shares weights shares a unit
+    bits = min((_widest(network, p) for p in entering), default=g.VALUE_BITS)
+    if np.array_equal(calibration, np.rint(calibration)) and largest.max() < 1 << (bits - 1):
+        # counts and the like: exact as they are
+        needed = int(INPUT_HEADROOM * largest.max()).bit_length() + 1
+        places = np.zeros(network.input_size)
+        bits = min(bits, max(8, needed))
+    else:
+        places = np.floor(np.log2(((1 << (bits - 1)) - 1) / (INPUT_HEADROOM * largest)))
+    return AnalogInput(
+        network.input_name, np.clip(places, -15, 30).astype(np.int8), network.units, bits
+    )
 
 
-@dataclass(frozen=True)
+def _blocks(projection: AnyProjection) -> int:
+    return projection.blocks if isinstance(projection, net.Projection) else 1
+
+
+def _fan_in(network: Network, projection: AnyProjection) -> int:
+    if isinstance(projection, net.Conv):
+        return math.prod(projection.weight.shape[:3])
+    if isinstance(projection, net.Pool):
+        return math.prod(projection.window.kernel)
+    if isinstance(projection, net.Delayed):
+        per_pair = int(projection.delay.max(initial=0)) + 1
+        return network.size(projection.source) * min(per_pair, len(projection.weight))
+    return int(projection.weight.shape[1])
+
+
+def _widest(network: Network, projection: AnyProjection) -> int:
+    """The most bits that what a source emits may have for a projection to keep its bounds."""
+    if isinstance(projection, net.Projection):
+        return g.VALUE_BITS  # a dense sum may be of any size
+    entering = sum(_fan_in(network, p) for p in network.into(projection.target))
+    return max(2, min(g.VALUE_BITS, int(math.log2(CURRENT_BOUND / 2 / (entering * 128))) + 1))
+
+
+# ---- synapses ----
+
+
 class _Synapses:
     """A projection in the units of what its source emits.
 
     Attributes:
-        weight: (n_out, n_in) float64, per spike of 1 or per unit of an integer frame.
-        analog: whether the source emits the integers of a frame.
-        power: (n_in,) mean square of what the source emits, for weighing rounding errors.
+        weight: float64, of whatever shape the projection has, per unit of what the source emits.
+        power: of what the source emits, in its integers, for weighing rounding errors: (size,).
+        most: largest integer that the source emits.
+        largest: (target size,) largest weight of each neuron.
     """
 
-    projection: Projection
-    weight: Float64Array
-    analog: bool
-    power: Float64Array
+    def __init__(
+        self, projection: AnyProjection, unit: Float64Array, power: Float64Array, most: int
+    ) -> None:
+        self.projection, self.power, self.most = projection, power, most
+        self.label = f"{projection.source} -> {projection.target}"
+        if isinstance(projection, net.Projection):
+            n_in = projection.weight.shape[1]
+            columns = unit.reshape(projection.blocks, n_in)
+            self._require_one(columns)
+            self.weight = projection.weight.astype(np.float64) * columns[0]
+            rows = np.abs(self.weight).max(axis=1, initial=0)
+            self.largest = np.tile(rows, projection.blocks)
+        elif isinstance(projection, net.Delayed):
+            self.weight = _taps_added(projection) * unit
+            self.largest = np.abs(self.weight).max(axis=(0, 2), initial=0)
+        else:
+            shape = projection.window.input_shape
+            channels = unit.reshape(-1, shape[2])
+            self._require_one(channels)
+            if isinstance(projection, net.Pool):
+                self.weight = _depthwise(projection) * channels[0]
+                groups = shape[2]
+            else:
+                groups = projection.groups
+                c_in = shape[2] // groups
+                c_out = projection.weight.shape[3] // groups
+                of_group = np.repeat(channels[0].reshape(groups, c_in), c_out, axis=0).T
+                self.weight = projection.weight.astype(np.float64) * of_group
+            rows = np.abs(self.weight).max(axis=(0, 1, 2), initial=0)
+            places = math.prod(projection.window.output_shape[:2])
+            self.largest = np.tile(rows, places)
+            self.groups = groups
+
+    def _require_one(self, units: Float64Array) -> None:
+        if np.any(units != units[0]):
+            raise ModelError(
+                f"projection '{self.label}' ({self.projection.layer}) shares weights among sources "
+                "with units of their own"
+            )
 
     @property
-    def largest_current(self) -> int:
-        return int(self.weight.shape[1]) * 128 * (1 << 15 if self.analog else 1)
+    def bits(self) -> int:
+        return self.projection.bits if isinstance(self.projection, net.Projection) else 8
 
-    def per_neuron(self, rows: Float64Array) -> Float64Array:
-        """Values of the weight's rows, (n_out,), for every neuron of the target, (size,)."""
-        return np.tile(rows, self.projection.blocks)
+    @property
+    def weight_max(self) -> int:
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def on_current(self) -> bool:
+        dense = self.projection
+        return not isinstance(dense, net.Projection) or dense.port is g.Port.CURRENT
+
+    @property
+    def wide(self) -> bool:
+        return self.most > NARROW
+
+    def shared(self, scale: Float64Array) -> Float64Array:
+        """The scale, made equal where weights are shared."""
+        if isinstance(self.projection, net.Projection):
+            blocks = self.projection.blocks
+            return np.tile(scale.reshape(blocks, -1).max(axis=0), blocks)
+        if isinstance(self.projection, net.Delayed):
+            return scale
+        places = math.prod(self.projection.window.output_shape[:2])
+        return np.tile(scale.reshape(places, -1).max(axis=0), places)
+
+    def _spread(self, scale: Float64Array) -> Float64Array:
+        """The scale of every neuron, as it divides the weight."""
+        if isinstance(self.projection, net.Delayed):
+            return scale[:, np.newaxis]
+        if isinstance(self.projection, net.Projection):
+            first: Float64Array = scale.reshape(self.projection.blocks, -1)[0]
+            return first[:, np.newaxis]
+        return scale[: self.weight.shape[3]]
+
+    def rounded(self, scale: Float64Array, shift: int) -> tuple[Float64Array, Float64Array]:
+        """The integer weights, and what one of their units is worth."""
+        unit = self._spread(scale) * 2.0**shift
+        half = self.weight_max
+        return np.clip(np.rint(self.weight / unit), -half, half), unit
+
+    def error(self, scale: Float64Array, shift: int, reference_: Float64Array) -> float:
+        """Mean square error of the currents from rounding the weights, in squared references."""
+        whole, unit = self.rounded(scale, shift)
+        square = (whole * unit - self.weight) ** 2
+        if isinstance(self.projection, net.Projection):
+            n_out, n_in = self.weight.shape
+            rows = square @ self.power.reshape(-1, n_in).mean(axis=0)
+            return float((rows / reference_[:n_out] ** 2).sum())
+        if isinstance(self.projection, net.Delayed):
+            rows = (square @ self.power).sum(axis=0)
+            return float((rows / reference_**2).sum())
+        channels = self.weight.shape[3]
+        rows = square.sum(axis=(0, 1, 2)) * self.power.mean()
+        return float((rows / reference_[:channels] ** 2).sum())
+
+    def made(self, scale: Float64Array, shift: int) -> tuple[g.Projection, LayerReport]:
+        """The projection of the graph, and what became of it."""
+        whole, unit = self.rounded(scale, shift)
+        largest = np.abs(self.weight).max(initial=0)
+        error = float(np.abs(whole * unit - self.weight).max() / largest) if largest else 0.0
+        p, weights = self.projection, whole.astype(np.int8)
+        made: g.Projection
+        shared = "target neuron"
+        if isinstance(p, net.Projection):
+            made = g.Dense(p.source, p.target, weights, shift, p.blocks, p.bits, p.port)
+        elif isinstance(p, net.Delayed):
+            made = g.DelayedSynapses.from_dense(p.source, p.target, weights, p.delay, shift)
+        else:
+            made = g.Conv(p.source, p.target, weights, p.window, shift, self.groups)
+            shared = "channel"
+        reason = f"weights rounded to {self.bits} bits, a scale for each {shared}" if error else ""
+        verdict = Verdict.APPROXIMATED if error else Verdict.EXACT
+        return made, LayerReport(p.layer, self.label, verdict, reason, error)
 
 
-def _synapses(
-    network: Network,
-    part: Input,
-    projection: Projection,
-    calibration: Signal | None,
-    recorded: Recorded | None,
-) -> _Synapses:
-    weight = projection.weight.astype(np.float64)
-    n_in = weight.shape[1]
-    if projection.source != network.input_name:
-        rate = 0.0 if recorded is None else recorded.rates[projection.source]
-        return _Synapses(projection, weight, False, np.full(n_in, rate))
-    if isinstance(part, SpikeInput):
-        return _Synapses(projection, weight, False, np.ones(n_in))
-    assert calibration is not None
-    places = part.fraction_bits.astype(int)
-    power = np.mean(np.ldexp(calibration.astype(np.float64), places) ** 2, axis=(0, 1))
-    return _Synapses(projection, np.ldexp(weight, -places), True, power)
+def _taps_added(projection: net.Delayed) -> Float64Array:
+    """The weights, of taps with the same two neurons and delay the sum in the first of them."""
+    weight: Float64Array = projection.weight.astype(np.float64)
+    for later in range(1, len(weight)):
+        for first in range(later):
+            same = projection.delay[first] == projection.delay[later]
+            weight[first] += np.where(same, weight[later], 0)
+            weight[later][same] = 0
+    return weight
 
 
-def _scale(
-    population: Population, synapses: list[_Synapses], shared: bool
-) -> tuple[Float64Array, list[int]]:
-    """The scale of each neuron, (size,), and the shift of each projection.
+def _depthwise(projection: net.Pool) -> Float64Array:
+    """Pooling as a convolution of every channel by itself."""
+    channels = projection.window.input_shape[2]
+    return np.full((*projection.window.kernel, 1, channels), projection.gain, np.float64)
 
-    A spike and the integers of a frame differ by orders of magnitude, so spikes get a shift of
-    their own. Of all shifts that keep the graph's bounds, the one that rounds the currents best.
 
-    Raises:
-        ModelError: no shift keeps the bounds.
+# ---- the graph ----
+
+
+class _Quantizer:
+    """Makes a graph.
+
+    Attributes:
+        unit: part -> (size,) what one integer that it emits is worth.
+        most: part -> the largest integer that it emits.
     """
-    mixed = any(s.analog for s in synapses)
-    best: tuple[float, Float64Array, list[int]] | None = None
-    for shift in range(MAX_SHIFT, -1, -1) if mixed else range(STATE_PLACES, -1, -1):
-        shifts = [0 if s.analog else shift for s in synapses]
-        scale = _smallest_scale(population, synapses, shifts)
-        if shared:
-            scale = np.full_like(scale, scale.max())
-        bias = float(np.abs(population.bias / scale).max(initial=0))
-        current = sum(s.largest_current << k for s, k in zip(synapses, shifts, strict=True))
-        if current + bias + 1 >= CURRENT_BOUND:
-            continue
-        error = _rounding_error(population, synapses, shifts, scale)
-        if best is None or error < best[0]:
-            best = error, scale, shifts
-        if not mixed:
-            break  # fewer places are only for keeping the bounds
-    if best is None:
-        raise ModelError(
-            f"population '{population.name}' ({population.layer}) has so many inputs that its "
-            "current could leave 30 bits: split it"
+
+    def __init__(self, network: Network, part: Input, recorded: Recorded | None) -> None:
+        self.network, self.input, self.recorded = network, part, recorded
+        self.unit = {part.name: np.ones(part.size)}
+        self.most = {part.name: 1}
+        if isinstance(part, AnalogInput):
+            self.unit[part.name] = np.ldexp(1.0, -part.fraction_bits.astype(int))
+            self.most[part.name] = (1 << (part.bits - 1)) - 1
+        for population in network.populations:
+            if isinstance(population, net.Population):
+                self._emits(population, 1.0, population.max_spikes)
+            elif isinstance(population, net.DelayLine):
+                self._emits(population, 1.0, 1)
+            elif (
+                isinstance(population, net.Integrator) and population.activation is Activation.TABLE
+            ):
+                self._emits(population, 1 / VALUE_MAX, VALUE_MAX)
+        self.populations: dict[str, g.Population] = {}
+        self.projections: dict[str, list[g.Projection]] = {}
+        self.reports: dict[str, list[LayerReport]] = {}
+        self.scales: dict[str, Float64Array] = {}
+
+    def _plan(self, population: net.Integrator | net.LinearState) -> None:
+        """Settle the unit of values that feed back before their own scale is chosen."""
+        bits = self._bits(population.name)
+        most = (1 << (bits - 1)) - 1
+        reach = self._range(population) * INPUT_HEADROOM
+        if isinstance(population, net.LinearState):
+            reach = _rows_shared(population, reach)
+        elif self._compared(population):
+            reach = np.full_like(reach, reach.max())
+        self._emits(population, reach / most, most)
+
+    def _bits(self, name: str) -> int:
+        """The width of the values that a population may emit."""
+        users = [p for p in self.network.projections if p.source == name]
+        return min((_widest(self.network, p) for p in users), default=g.VALUE_BITS)
+
+    def _emits(self, population: AnyPopulation, unit: float | Float64Array, most: int) -> None:
+        self.unit[population.name] = np.broadcast_to(np.float64(unit), (population.size,))
+        self.most[population.name] = most
+
+    def graph(self) -> tuple[Graph, tuple[LayerReport, ...]]:
+        """The graph, and what became of its layers."""
+        # whatever emits values first, so that its unit is known to whom it projects to
+        for kind in (net.LinearState, net.Integrator, (net.Population, net.DelayLine)):
+            for population in self.network.populations:
+                if isinstance(population, kind):
+                    self._add(population)
+        order = [p.name for p in self.network.populations]
+        graph = Graph(
+            input=self.input,
+            populations=tuple(self.populations[name] for name in order),
+            projections=tuple(p for name in order for p in self.projections[name]),
+            readout=self._readout(),
+            step_us=self.network.step_us,
         )
-    return best[1], best[2]
+        return graph, tuple(report for name in order for report in self.reports[name])
+
+    def _add(self, population: AnyPopulation) -> None:
+        name = population.name
+        self.projections[name], self.reports[name] = [], []
+        if isinstance(population, net.DelayLine):
+            self.populations[name] = g.DelayLine(name, population.source, population.delays)
+            self._report(name, population.layer, f"{population.size} delays '{name}'")
+            return
+        if isinstance(population, net.Integrator) and self._relay(population):
+            return
+        for p in self.network.into(name):
+            if p.source not in self.unit:
+                source = self.network.population(p.source)
+                assert isinstance(source, (net.Integrator, net.LinearState))
+                self._plan(source)
+        entering = [self._synapses(p) for p in self.network.into(name)]
+        if self._pooled(population, entering):
+            return
+        scale, shifts = self._scale(population, entering)
+        self.scales[name] = scale
+        made = [s.made(scale, shift) for s, shift in zip(entering, shifts, strict=True)]
+        self.projections[name] = [projection for projection, _ in made]
+        self.reports[name] = [report for _, report in made]
+        self._neurons(population, scale)
+
+    def _synapses(self, projection: AnyProjection) -> _Synapses:
+        source = projection.source
+        unit = self.unit[source]
+        power = np.ones(len(unit))
+        if self.recorded is not None:
+            power = self.recorded.power[source] / unit**2
+        return _Synapses(projection, unit, power, self.most[source])
+
+    def _report(self, name: str, layer: str, what: str, reason: str = "", error: float = 0) -> None:
+        verdict = Verdict.APPROXIMATED if error else Verdict.EXACT
+        self.reports[name].append(LayerReport(layer, what, verdict, reason if error else "", error))
+
+    def _range(self, population: AnyPopulation) -> Float64Array:
+        """The largest magnitude of each state of a population, from the recordings."""
+        if self.recorded is None:
+            raise ModelError(
+                f"population '{population.name}' emits values, whose range is not in "
+                f"{self.network.source}: give recordings to calibrate on"
+            )
+        largest = self.recorded.largest[population.name].astype(np.float64)
+        if not np.all(np.isfinite(largest)):
+            raise ModelError(
+                f"population '{population.name}' leaves every range on these recordings: check "
+                "that they are in the units that the network was trained on"
+            )
+        # a state that stays near 0 gets room as well
+        return np.maximum(largest, max(float(largest.max(initial=0)), 1e-30) * 2.0**-10)
+
+    # ---- special cases that are exact ----
+
+    def _relay(self, population: net.Integrator) -> bool:
+        """A sum of spikes or counts that is passed on as it is; False where it is no such thing."""
+        entering = self.network.into(population.name)
+        if population.activation is Activation.TABLE or np.any(population.beta):
+            return False
+        if np.any(population.bias) or len(entering) != 1 or not isinstance(entering[0], net.Pool):
+            return False
+        pool = entering[0]
+        unit = self.unit.get(pool.source)
+        if unit is None or np.any(unit != unit[0]):
+            return False
+        most = math.prod(pool.window.kernel) * self.most[pool.source]
+        bits = most.bit_length() + 1
+        if bits > self._bits(population.name) or self.most[pool.source] > NARROW:
+            return False
+        name, size = population.name, population.size
+        self._emits(population, unit[0] * pool.gain, most)
+        self.projections[name] = [g.SumPool(pool.source, name, pool.window)]
+        self._report(name, pool.layer, f"{pool.source} -> {name}")
+        self.populations[name] = g.Integrator(
+            name, np.zeros(1, np.uint16), np.zeros(size, np.int32), 0, bits, population.activation
+        )
+        self._report(name, population.layer, f"{size} sums '{name}'")
+        return True
+
+    def _pooled(self, population: AnyPopulation, entering: list[_Synapses]) -> bool:
+        """Neurons behind a pooling alone, whose scale is then its unit; False for others."""
+        if not isinstance(population, net.Population) or len(entering) != 1:
+            return False
+        pool, unit = entering[0].projection, self.unit[entering[0].projection.source]
+        if not isinstance(pool, net.Pool) or np.any(unit != unit[0]) or entering[0].wide:
+            return False
+        name = population.name
+        scale = np.full(population.size, pool.gain * unit[0] / 2.0**STATE_PLACES)
+        finest = self._least_scale(population)
+        if np.any(scale < finest):
+            return False
+        self.projections[name] = [g.SumPool(pool.source, name, pool.window, STATE_PLACES)]
+        self._report(name, pool.layer, f"{pool.source} -> {name}")
+        self._neurons(population, scale)
+        return True
+
+    # ---- scales ----
+
+    def _reference(self, population: AnyPopulation) -> Float64Array:
+        """What errors of a neuron's current are measured against: its threshold, or its range."""
+        if isinstance(population, net.Population):
+            threshold = np.broadcast_to(population.threshold, (population.size,))
+            return np.maximum(threshold.astype(np.float64), 1e-15)
+        return self._range(population)
+
+    def _least_scale(self, population: AnyPopulation) -> Float64Array:
+        """The finest scale of each neuron that keeps all but weights in bounds."""
+        size = population.size
+        if isinstance(population, net.LinearState):
+            return self._range(population) * STATE_HEADROOM / (1 << (MEMBRANE_BITS - 3))
+        assert isinstance(population, (net.Population, net.Integrator))
+        kept = [population.bias]
+        if isinstance(population, net.Population):
+            kept += [
+                x for x in (population.membrane_bias, population.floor, population.reset_to)
+                if x is not None
+            ]  # fmt: skip
+            if population.adaptation is not None:
+                kept.append(population.adaptation.step)
+        values = [np.broadcast_to(np.abs(x).astype(np.float64), (size,)) for x in kept]
+        scale: Float64Array = np.maximum.reduce(values) / LARGEST_KEPT
+        if isinstance(population, net.Integrator):
+            widest = self._range(population) * STATE_HEADROOM / (1 << (MEMBRANE_BITS - 1))
+            return np.maximum(scale, widest)
+        return scale
+
+    def _scale(
+        self, population: AnyPopulation, entering: list[_Synapses]
+    ) -> tuple[Float64Array, list[int]]:
+        """The scale of each neuron, (size,), and the shift of each projection.
+
+        Sources differ by orders of magnitude in what one of their integers is worth, so each
+        projection gets a shift of its own. Of all choices that keep the graph's bounds, the one
+        that rounds the currents best, and of equals the one with the fewest places.
+
+        Raises:
+            ModelError: no shift keeps the bounds.
+        """
+        wide = any(s.wide for s in entering)
+        reference_ = self._reference(population)
+        need = [s.largest / s.weight_max for s in entering]
+        best: tuple[float, Float64Array, list[int]] | None = None
+        tried: set[tuple[int, ...]] = set()
+        for places in range(MAX_SHIFT + 1) if wide else range(STATE_PLACES, -1, -1):
+            base = np.maximum.reduce([*need, np.full(population.size, 1e-300)]) / 2.0**places
+            shifts = [
+                min(MAX_SHIFT, max(0, math.ceil(math.log2(max(float((n / base).max()), 1e-9)))))
+                for n in need
+            ]
+            if tuple(shifts) in tried:
+                continue
+            tried.add(tuple(shifts))
+            scale = self._smallest_scale(population, entering, shifts)
+            if not self._fits(population, entering, scale, shifts):
+                continue
+            error = sum(
+                s.error(scale, shift, reference_) for s, shift in zip(entering, shifts, strict=True)
+            )
+            if best is None or error < 0.98 * best[0]:
+                best = error, scale, shifts
+            if not wide:
+                break  # fewer places are only for keeping the bounds
+        if best is None:
+            raise ModelError(
+                f"population '{population.name}' ({population.layer}) has so many inputs that its "
+                "current could leave 30 bits: split it"
+            )
+        return best[1], best[2]
+
+    def _smallest_scale(
+        self, population: AnyPopulation, entering: list[_Synapses], shifts: list[int]
+    ) -> Float64Array:
+        """The finest scale of each neuron that keeps weights in their bits, the rest in bounds."""
+        scale = self._least_scale(population)
+        for s, shift in zip(entering, shifts, strict=True):
+            scale = np.maximum(scale, s.largest / (s.weight_max * 2.0**shift))
+        if isinstance(population, net.Population):
+            threshold = _thresholds(population)
+            if not _out_of_reach(threshold, scale):
+                scale = np.maximum(scale, threshold / LARGEST_KEPT)
+        scale = np.where(scale == 0, 1.0, scale)
+        if isinstance(population, net.LinearState):
+            scale = _rows_shared(population, scale)
+        if self._compared(population):
+            scale = np.full_like(scale, scale.max())
+        planned = self.unit.get(population.name)
+        if planned is not None and self._is_planned(population):
+            # a power of two below the unit of what it emits
+            places = np.floor(np.log2(planned / scale))
+            if isinstance(population, net.Integrator):
+                places = places.min()
+            return planned / 2.0 ** np.maximum(places, 0)
+        before = np.zeros_like(scale)
+        while not np.array_equal(before, scale):
+            before = scale
+            for s in entering:
+                scale = s.shared(scale)
+        return scale
+
+    def _is_planned(self, population: AnyPopulation) -> bool:
+        if isinstance(population, net.Integrator):
+            return population.activation is not Activation.TABLE
+        return isinstance(population, net.LinearState)
+
+    def _compared(self, population: AnyPopulation) -> bool:
+        """Whether all neurons of a population need one scale."""
+        readout = self.network.readout
+        if population.name == readout.population and readout.mode not in (
+            None, Score.FIRST_SPIKE,
+        ):  # fmt: skip
+            return True
+        if isinstance(population, net.Integrator):
+            # one table serves all, and what shares weights among sources needs one unit of them
+            if population.activation is Activation.TABLE:
+                return True
+            return any(
+                p.source == population.name
+                and (not isinstance(p, (net.Projection, net.Delayed)) or _blocks(p) > 1)
+                for p in self.network.projections
+            )
+        return False
+
+    def _fits(
+        self,
+        population: AnyPopulation,
+        entering: list[_Synapses],
+        scale: Float64Array,
+        shifts: list[int],
+    ) -> bool:
+        """Whether weights, input currents and states stay within the graph's bounds."""
+        for s, shift in zip(entering, shifts, strict=True):
+            if np.any(s.largest > scale * s.weight_max * 2.0**shift * (1 + 1e-9)):
+                return False
+        for port in (True, False):
+            bound = 0.0
+            if port and not isinstance(population, (net.LinearState, net.DelayLine)):
+                bound = float(np.abs(population.bias / scale).max(initial=0)) + 1
+            dense = True
+            for s, shift in zip(entering, shifts, strict=True):
+                if s.on_current is port:
+                    most = 1 << s.most.bit_length() if s.most > 1 else 1
+                    weight = 1 << (s.bits - 1)
+                    bound += (_fan_in(self.network, s.projection) * weight * most) << shift
+                    dense = dense and isinstance(s.projection, net.Projection)
+            if bound >= CURRENT_BOUND:
+                if not (port and dense and self.recorded is not None):
+                    return False
+                # dense sums saturate: what counts is what the recordings reach, with room
+                seen = self.recorded.current[population.name] / scale
+                if float(seen.max(initial=0)) * STATE_HEADROOM >= CURRENT_BOUND:
+                    return False
+        if self.recorded is not None:
+            seen = self.recorded.largest[population.name] / scale
+            return float(seen.max(initial=0)) * STATE_HEADROOM < 1 << (MEMBRANE_BITS - 1)
+        return True
+
+    # ---- populations ----
+
+    def _neurons(self, population: AnyPopulation, scale: Float64Array) -> None:
+        if isinstance(population, net.Population):
+            self._lif(population, scale)
+        elif isinstance(population, net.Integrator):
+            self._integrator(population, scale)
+        else:
+            assert isinstance(population, net.LinearState)
+            self._linear_state(population, scale)
+
+    def _lif(self, population: net.Population, scale: Float64Array) -> None:
+        size, name = population.size, population.name
+        real = _thresholds(population)
+        silent = _out_of_reach(real, scale)
+
+        def whole(values: FloatArray | None) -> npt.NDArray[np.int32] | None:
+            if values is None:
+                return None
+            spread = np.broadcast_to(values, (size,)).astype(np.float64)
+            return np.rint(spread / scale).astype(np.int32)
+
+        decays = {"decay": population.beta, "synaptic_decay": population.alpha,
+                  "inhibitory_decay": population.inhibitory}  # fmt: skip
+        common: dict[str, Any] = {
+            key: None if value is None else _q15(value) for key, value in decays.items()
+        }
+        bias = whole(population.bias)
+        assert bias is not None
+        threshold = np.rint(np.minimum(real / scale, NEVER)).astype(np.int64)
+        reset = Reset.NONE if silent else population.reset
+        errors = [
+            float(np.abs(value - common[key] / DECAY_ONE).max())
+            for key, value in decays.items()
+            if value is not None
+        ]
+        exact_test = population.memoryless and not silent
+        if exact_test:
+            # nothing is carried over, so that the test is exact for these weights:
+            # a * s + b > T where a > floor((T - b) / s), a * s + b >= T where a >= ceil(...)
+            margin = (real - population.bias.astype(np.float64)) / scale
+            bias = np.ceil(population.bias.astype(np.float64) / scale).astype(np.int32)
+            place = np.floor(margin) if population.fire is Fire.ABOVE else np.ceil(margin)
+            threshold = np.minimum(bias + place, NEVER).astype(np.int64)
+            reset = Reset.NONE
+        threshold = np.maximum(threshold, int(population.fire))
+        if not silent and not exact_test:
+            rounded = threshold * scale - real
+            errors.append(float(np.abs(rounded / np.where(real, real, 1)).max()))
+            biases = np.abs(bias * scale - population.bias).astype(np.float64)
+            errors.append(float((biases / np.where(real, real, 1)).max(initial=0)))
+        adaptation = None
+        if population.adaptation is not None:
+            kept = population.adaptation
+            step = whole(kept.step)
+            assert step is not None
+            adaptation = g.Adaptation(_q15(kept.decay), step, kept.old)
+            errors.append(float(np.abs(kept.decay - adaptation.decay / DECAY_ONE).max()))
+        self.populations[name] = g.LIF(
+            name=name,
+            threshold=threshold.astype(np.int32),
+            bias=bias,
+            reset=reset,
+            fire=population.fire,
+            conduction=population.conduction,
+            membrane_bias=whole(population.membrane_bias),
+            max_spikes=population.max_spikes,
+            floor=whole(population.floor),
+            reset_to=None if reset is not Reset.ZERO_AT_ONCE else whole(population.reset_to),
+            adaptation=adaptation,
+            **common,
+        )
+        self._report(
+            name, population.layer, f"{size} neurons '{name}'",
+            "rule exact; decay rounded to 15 bits, threshold and bias to the scale",
+            max(errors, default=0.0),
+        )  # fmt: skip
+
+    def _integrator(self, population: net.Integrator, scale: Float64Array) -> None:
+        name, size = population.name, population.size
+        table, bits = None, g.VALUE_BITS
+        reach = self._range(population) * INPUT_HEADROOM
+        if population.activation is Activation.TABLE:
+            assert population.function is not None
+            # the table spans what its function needs, not what the recordings happen to reach
+            reach = np.full(size, min(float(reach.max()), 8.0))
+            shift = _places(reach / scale, bits)
+            at = (np.arange(TABLE_SIZE) * 256.0 - 32768) * scale[0] * 2.0**shift
+            values = np.clip(population.function(at), -1, 1)
+            table = np.rint(VALUE_MAX * values).astype(np.int16)
+        else:
+            bits = self._bits(name)
+            planned = self.unit.get(name)
+            if planned is None:
+                shift = _places(reach / scale, bits)
+            else:
+                shift = round(math.log2(planned[0] / scale[0]))
+            self._emits(population, scale * 2.0**shift, (1 << (bits - 1)) - 1)
+        decay = _q15(population.beta)
+        bias = np.rint(population.bias / scale).astype(np.int32)
+        self.populations[name] = g.Integrator(
+            name, decay, bias, shift, bits, population.activation, table
+        )
+        error = float(np.abs(population.beta - decay / DECAY_ONE).max())
+        error = max(error, float(np.max(np.abs(bias * scale - population.bias) / reach)))
+        error = max(error, 2.0**-bits)
+        self._report(
+            name, population.layer, f"{size} integrators '{name}'",
+            f"decay rounded to 15 bits, what it emits to {bits}", error,
+        )  # fmt: skip
+
+    def _linear_state(self, population: net.LinearState, scale: Float64Array) -> None:
+        name, order = population.name, len(population.matrix)
+        rows = scale[:order]
+        real = population.matrix.astype(np.float64) * rows / rows[:, np.newaxis]
+        largest = np.maximum(np.abs(real).max(axis=1), 1e-9)
+        places = np.clip(np.floor(np.log2(VALUE_MAX / largest)), 0, 31).astype(np.uint8)
+        matrix = np.rint(real * 2.0 ** places.astype(float)[:, np.newaxis])
+        if np.any(np.abs(matrix) > VALUE_MAX):
+            raise ModelError(
+                f"population '{name}' ({population.layer}): states differ so much in range that "
+                "its matrix leaves 16 bits"
+            )
+        kept = matrix / 2.0 ** places.astype(float)[:, np.newaxis]
+        bits = self._bits(name)
+        planned = self.unit.get(name)
+        if planned is None:
+            reach = _rows_shared(population, self._range(population))[:order] * INPUT_HEADROOM
+            shift = np.array([_places(reach[i : i + 1] / rows[i], bits) for i in range(order)])
+        else:
+            shift = np.rint(np.log2(planned[:order] / rows)).astype(int)
+        unit = np.tile(rows * 2.0**shift, population.blocks)
+        self._emits(population, unit, (1 << (bits - 1)) - 1)
+        self.populations[name] = g.LinearState(
+            name, matrix.astype(np.int16), places, shift.astype(np.uint8), population.blocks, bits
+        )
+        error = float((np.abs(kept - real).max(axis=1) / largest).max())
+        self._report(
+            name, population.layer, f"{population.blocks} x {order} states '{name}'",
+            "matrix rounded to 16 bits, a scale for each row", error,
+        )  # fmt: skip
+
+    # ---- read-out ----
+
+    def _readout(self) -> g.Readout:
+        readout = self.network.readout
+        name, mode = readout.population, readout.mode
+        if mode is None:
+            return g.SpikeCount(name)
+        if mode is Score.FIRST_SPIKE:
+            return g.FirstSpike(name)
+        if isinstance(mode, PotentialMode):
+            return Potential(name, mode)
+        # e**-11 is less than half of the table's last place
+        scale = float(self.scales[name][0])
+        shift = min(30, max(0, math.ceil(math.log2(11 / (SOFTMAX_SIZE - 1) / scale))))
+        table = np.exp(-np.arange(SOFTMAX_SIZE) * scale * 2.0**shift)
+        return g.SoftmaxSum(name, np.rint(65535 * table).astype(np.uint16), shift)
 
 
-def _smallest_scale(
-    population: Population, synapses: list[_Synapses], shifts: list[int]
-) -> Float64Array:
-    """The finest scale of each neuron that keeps weights in 8 bits and the rest in bounds."""
-    scale = np.abs(population.bias).astype(np.float64) / LARGEST_KEPT
-    for s, shift in zip(synapses, shifts, strict=True):
-        rows = np.abs(s.weight).max(axis=1, initial=0) / (WEIGHT_MAX * 2.0**shift)
-        scale = np.maximum(scale, s.per_neuron(rows))
-    threshold = np.abs(np.broadcast_to(population.threshold, (population.size,))).astype(np.float64)
-    if not _out_of_reach(threshold, scale):
-        scale = np.maximum(scale, threshold / LARGEST_KEPT)
-    scale[scale == 0] = 1.0
-    before = np.zeros_like(scale)
-    while not np.array_equal(before, scale):  # blocks that share weights share scales
-        before = scale
-        for s in synapses:
-            scale = s.per_neuron(scale.reshape(s.projection.blocks, -1).max(axis=0))
-    return scale
+def _places(largest: Float64Array, bits: int) -> int:
+    """How far integers up to `largest` are shifted to fit in so many bits."""
+    fits = float(largest.max()) / ((1 << (bits - 1)) - 1)
+    return min(30, max(0, math.ceil(math.log2(fits)))) if fits > 0 else 0
+
+
+def _rows_shared(population: net.LinearState, values: Float64Array) -> Float64Array:
+    """Values of all states, equal for the same row of every block."""
+    return np.tile(values.reshape(population.blocks, -1).max(axis=0), population.blocks)
+
+
+def _thresholds(population: net.Population) -> Float64Array:
+    return np.broadcast_to(population.threshold, (population.size,)).astype(np.float64)
 
 
 def _out_of_reach(threshold: Float64Array, scale: Float64Array) -> bool:
@@ -272,104 +830,49 @@ def _out_of_reach(threshold: Float64Array, scale: Float64Array) -> bool:
     return bool(np.all(threshold > NEVER * scale))
 
 
-def _rounding_error(
-    population: Population, synapses: list[_Synapses], shifts: list[int], scale: Float64Array
-) -> float:
-    """Mean square error of the currents from rounding the weights, in squared thresholds."""
-    threshold = np.broadcast_to(population.threshold, (population.size,)).astype(np.float64)
-    total = 0.0
-    for s, shift in zip(synapses, shifts, strict=True):
-        unit = _row_scale(s, scale) * 2.0**shift
-        error = s.weight - np.rint(s.weight / unit[:, np.newaxis]) * unit[:, np.newaxis]
-        rows = (error**2 @ s.power) / np.maximum(threshold[: len(unit)] ** 2, 1e-30)
-        total += float(rows.sum())
-    return total
-
-
-def _row_scale(synapses: _Synapses, scale: Float64Array) -> Float64Array:
-    """The scale of each row of a weight, (n_out,)."""
-    first: Float64Array = scale.reshape(synapses.projection.blocks, -1)[0]
-    return first
-
-
-def _dense(synapses: _Synapses, scale: Float64Array, shift: int) -> tuple[Dense, LayerReport]:
-    projection = synapses.projection
-    unit = (_row_scale(synapses, scale) * 2.0**shift)[:, np.newaxis]
-    weights = np.clip(np.rint(synapses.weight / unit), -WEIGHT_MAX, WEIGHT_MAX)
-    largest = np.abs(synapses.weight).max(initial=0)
-    error = float(np.abs(weights * unit - synapses.weight).max() / largest) if largest else 0.0
-    report = LayerReport(
-        projection.layer,
-        f"{projection.source} -> {projection.target}",
-        Verdict.APPROXIMATED if error else Verdict.EXACT,
-        "weights rounded to 8 bits, a scale for each target neuron" if error else "",
-        error,
-    )
-    dense = Dense(
-        projection.source, projection.target, weights.astype(np.int8), shift, projection.blocks
-    )
-    return dense, report
-
-
-def _neurons(population: Population, scale: Float64Array) -> tuple[LIF, LayerReport]:
-    size = population.size
-    real_threshold = np.broadcast_to(population.threshold, (size,)).astype(np.float64)
-    silent = _out_of_reach(real_threshold, scale)
-    common: dict[str, Any] = {
-        "name": population.name,
-        "decay": _q15(population.beta),
-        "threshold": np.rint(np.minimum(real_threshold / scale, NEVER)).astype(np.int32),
-        "bias": np.rint(population.bias / scale).astype(np.int32),
-        "reset": Reset.NONE if silent else population.reset,
-    }
-    pairs = [(population.beta, common["decay"] / DECAY_ONE)]
-    if population.alpha is not None:
-        common["synaptic_decay"] = _q15(population.alpha)
-        pairs.append((population.alpha, common["synaptic_decay"] / DECAY_ONE))
-    error = max(float(np.abs(real - kept).max()) for real, kept in pairs)
-    if not silent:
-        rounded = common["threshold"] * scale - real_threshold
-        relative = np.abs(rounded / np.where(real_threshold, real_threshold, 1))
-        error = max(error, float(relative.max()))
-    report = LayerReport(
-        population.layer,
-        f"{size} neurons '{population.name}'",
-        Verdict.APPROXIMATED if error else Verdict.EXACT,
-        "rule exact; decay rounded to 15 bits, threshold and bias to the scale" if error else "",
-        error,
-    )
-    return LIF(**common), report
-
-
 def _q15(decay: FloatArray) -> UInt16Array:
     return np.rint(np.atleast_1d(decay).astype(np.float64) * DECAY_ONE).astype(np.uint16)
 
 
 def _measured(
     report: FidelityReport,
+    network: Network,
+    unit: dict[str, Float64Array],
     graph: Graph,
+    calibration: Signal,
     frames: Int16Array,
-    recorded: Recorded,
     progress: Callable[[int], None],
 ) -> FidelityReport:
-    """The report with what a run of the graph on the calibration recordings gave."""
+    """The report with what a run of the graph beside the network on the recordings gave."""
     samples, steps = frames.shape[:2]
-    same = {p.name: 0 for p in graph.populations}
-    largest = {p.name: 0 for p in graph.populations}
-    state = reference.State(graph, samples)
+    spiking = [p.name for p in network.populations if isinstance(p, net.Population)]
+    values = [
+        p.name for p in network.populations if isinstance(p, (net.Integrator, net.LinearState))
+    ]
+    same = dict.fromkeys(spiking, 0)
+    off, power = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
+    largest = dict.fromkeys((p.name for p in graph.populations if p.name in spiking + values), 0)
+    state, floats = reference.State(graph, samples), net.State(network, samples)
     for t in range(steps):
         state.step(frames[:, t])
+        floats.step(calibration[:, t].astype(np.float32))
         for name in same:
-            same[name] += int(np.sum(recorded.spikes[name][:, t] == (state.emitted[name] != 0)))
+            same[name] += int(np.sum(floats.emitted[name] == state.emitted[name]))
+        for name in values:
+            real = floats.emitted[name].astype(np.float64)
+            off[name] += float(np.sum((state.emitted[name] * unit[name] - real) ** 2))
+            power[name] += float(np.sum(real**2))
+        for name in largest:
             largest[name] = max(largest[name], int(np.abs(state.membrane[name]).max()))
         progress(samples)
-    labels = np.argmax(state.scores, axis=1)
+    labels, expected = np.argmax(state.scores, axis=1), np.argmax(floats.scores, axis=1)
     return replace(
         report,
-        label_agreement=float(np.mean(labels == recorded.labels)),
+        label_agreement=float(np.mean(labels == expected)),
         spike_agreement={
-            p.name: same[p.name] / (samples * steps * p.size) for p in graph.populations
+            name: count / (samples * steps * network.size(name)) for name, count in same.items()
         },
+        value_error={n: math.sqrt(off[n] / power[n]) if power[n] else 0.0 for n in values},
         calibration_samples=samples,
         state_use={name: value / (1 << (MEMBRANE_BITS - 1)) for name, value in largest.items()},
     )

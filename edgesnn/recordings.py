@@ -135,10 +135,12 @@ def fit(
     stated = [r for r in recordings if r.rate_hz or r.time is not None or r.units]
     if stated:
         said.append(f"{path}: {_summary(recordings)}")
-    recordings = _converted(path, recordings, units, said)
+    factors = conversion(str(path), recordings[0].units, units, said)
+    if factors is not None:
+        recordings = [replace(r, signal=r.signal * factors, units=units) for r in recordings]
     runs = [run for recording in recordings for run in _unbroken(recording)]
     if any(recording.time is not None for recording in recordings):
-        said.append(_timing(recordings, runs))
+        said.append(timing(recordings))
     rate = next((r for r in map(_rate, recordings) if r is not None), None)
     if wanted.resample:
         runs = [_resampled(path, run, step_us) for run in runs]
@@ -164,15 +166,49 @@ def canonical_unit(unit: str) -> str:
     return ALIASES.get(unit.strip(), unit.strip())
 
 
-def _with_options(path: Path, recording: Recording, wanted: Wanted) -> Recording:
-    channels = recording.signal.shape[1]
-    units = tuple(map(canonical_unit, wanted.units))
-    units = units * channels if len(units) == 1 else units
-    if units and len(units) != channels:
+def timing(recordings: Sequence[Recording]) -> str:
+    """Jitter and gaps of the time stamps in recordings, in a line."""
+    deviations = [
+        np.abs(np.diff(run.time) - 1 / run.rate_hz)
+        for recording in recordings
+        for run in _unbroken(recording)
+        if run.time is not None and run.rate_hz and len(run.time) > 1
+    ]
+    jitter = np.percentile(np.concatenate(deviations), 99) if deviations else 0.0
+    line = f"time stamps: jitter {jitter * 1e3:.3g} ms at p99"
+    gaps = [
+        (abs(float(r.time[at] - r.time[at - 1])), k, int(at))
+        for k, r in enumerate(recordings)
+        if r.time is not None
+        for at in _breaks(r)
+    ]
+    if not gaps:
+        return f"{line}, no gaps"
+    seconds, number, step = max(gaps)
+    return (
+        f"{line}, {_count(len(gaps), 'gap')}, the longest of {seconds:.4g} s before step {step} of "
+        f"recording {number}; no frames run across one"
+    )
+
+
+def units_of_all(what: str, units: Sequence[str], channels: int) -> tuple[str, ...]:
+    """One unit a channel from one for all, one each or none.
+
+    Raises:
+        FormatError: another number of them.
+    """
+    each = tuple(map(canonical_unit, units))
+    each = each * channels if len(each) == 1 else each
+    if each and len(each) != channels:
         raise FormatError(
-            f"{path} has {channels} channels and --units names {len(units)}: give one for all, or "
+            f"{what} has {channels} channels and --units names {len(each)}: give one for all, or "
             "one each"
         )
+    return each
+
+
+def _with_options(path: Path, recording: Recording, wanted: Wanted) -> Recording:
+    units = units_of_all(str(path), wanted.units, recording.signal.shape[1])
     rate = wanted.recorded_hz or recording.rate_hz
     return replace(recording, units=units or recording.units, rate_hz=rate)
 
@@ -204,25 +240,35 @@ def _unbroken(recording: Recording) -> Iterator[Recording]:
         yield replace(recording, signal=recording.signal[start:end], time=time, rate_hz=rate)
 
 
-def _converted(
-    path: Path, recordings: list[Recording], units: tuple[str, ...], said: list[str]
-) -> list[Recording]:
-    own = recordings[0].units
+def conversion(
+    what: str, own: tuple[str, ...], units: tuple[str, ...], said: list[str]
+) -> FloatArray | None:
+    """What to multiply each channel in units `own` by to have it in `units`; None: as it is.
+
+    Args:
+        what: whose channels, for people.
+        own: one unit a channel, () for unknown.
+        units: of the model's input, () for unknown.
+        said: gets a line for each channel that is converted.
+
+    Raises:
+        FormatError: a unit cannot be converted.
+    """
     if not units or not own or len(own) != len(units) or own == units:
-        return recordings  # nothing known, or a width that the model will refuse itself
+        return None  # nothing known, or a width that the model will refuse itself
     factors = []
     for channel, (unit, target) in enumerate(zip(own, map(canonical_unit, units), strict=True)):
         base, factor = SCALES.get(unit, (unit, 1.0))
         target_base, target_factor = SCALES.get(target, (target, 1.0))
         if base != target_base:
             raise FormatError(
-                f"{path}, channel {channel} is in {unit or 'no known unit'} and the model takes "
+                f"{what}, channel {channel} is in {unit or 'no known unit'} and the model takes "
                 f"{target}: give the sensor that it was trained on, or its unit with --units"
             )
         factors.append(factor / target_factor)
         if unit != target:
             said.append(f"channel {channel} converted from {unit} to {target}: × {factors[-1]:.6g}")
-    return [replace(r, signal=r.signal * np.array(factors), units=units) for r in recordings]
+    return np.array(factors)
 
 
 def _resampled(path: Path, run: Recording, step_us: int) -> Recording:
@@ -288,29 +334,6 @@ def _summary(recordings: Sequence[Recording]) -> str:
     return (
         f"{_count(len(recordings), 'recording')} of {steps} steps, "
         f"{_count(recordings[0].signal.shape[1], 'channel')} ({units}), {hertz}"
-    )
-
-
-def _timing(recordings: Sequence[Recording], runs: Sequence[Recording]) -> str:
-    deviations = [
-        np.abs(np.diff(run.time) - 1 / run.rate_hz)
-        for run in runs
-        if run.time is not None and run.rate_hz and len(run.time) > 1
-    ]
-    jitter = np.percentile(np.concatenate(deviations), 99) if deviations else 0.0
-    line = f"time stamps: jitter {jitter * 1e3:.3g} ms at p99"
-    gaps = [
-        (abs(float(r.time[at] - r.time[at - 1])), k, int(at))
-        for k, r in enumerate(recordings)
-        if r.time is not None
-        for at in _breaks(r)
-    ]
-    if not gaps:
-        return f"{line}, no gaps"
-    seconds, number, step = max(gaps)
-    return (
-        f"{line}, {_count(len(gaps), 'gap')}, the longest of {seconds:.4g} s before step {step} of "
-        f"recording {number}; no frames run across one"
     )
 
 

@@ -6,6 +6,7 @@ ride along on the first axis.
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from edgesnn.graph import (
     SYNAPSE_BITS,
     Activation,
     Adaptation,
+    Conduction,
     Conv,
     DecayRule,
     DelayedSynapses,
@@ -83,7 +85,7 @@ def leak(x: Int64Array, b: UInt16Array) -> Int64Array:
 
 def sat(x: Int64Array, bits: int) -> Int64Array:
     """Saturation to a two's-complement number of that many bits."""
-    return np.clip(x, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return np.minimum(np.maximum(x, -(1 << (bits - 1))), (1 << (bits - 1)) - 1)
 
 
 def rounded(x: Int64Array, shift: int | npt.NDArray[Any]) -> Int64Array:
@@ -99,7 +101,8 @@ def decayed(x: Int64Array, b: UInt16Array, rule: DecayRule) -> Int64Array:
         return leak(x, b)
     if rule is DecayRule.TOWARD_ZERO:
         return np.asarray(np.sign(x) * ((np.abs(x) * b.astype(np.int64)) >> 12), np.int64)
-    return x - (x >> b.astype(np.int64))
+    shifted = x >> b.astype(np.int64)
+    return x - np.where((shifted == 0) & (x > 0), 1, shifted)
 
 
 # ---- projections: the exact sum S of each, from what the source emitted, (samples, size) ----
@@ -114,23 +117,29 @@ def dense_sum(projection: Dense, source: Int64Array) -> Int64Array:
     return summed.reshape(samples, -1)
 
 
-def _windows(
-    window: Window, source: Int64Array
-) -> Iterator[tuple[int, int, Int64Array, npt.NDArray[np.bool_]]]:
-    """For each place of the kernel: ky, kx, what every output sees there, and whether inside.
-
-    What it sees is (samples, out height, out width, C_in), 0 outside the map.
-    """
-    height, width, channels = window.input_shape
-    image = source.reshape(-1, height, width, channels)
+@functools.cache
+def _places(window: Window) -> list[tuple[int, int, Int64Array, Int64Array, BoolArray]]:
+    """For each place of the kernel: ky, kx, the inputs y, x of all outputs, and if they exist."""
+    height, width, _ = window.input_shape
     out_y, out_x = np.indices(window.output_shape[:2])
+    places = []
     for ky in range(window.kernel[0]):
         for kx in range(window.kernel[1]):
             y = out_y * window.stride[0] + ky - window.padding[0]
             x = out_x * window.stride[1] + kx - window.padding[1]
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            seen = image[:, np.where(inside, y, 0), np.where(inside, x, 0)]
-            yield ky, kx, seen * inside[..., np.newaxis], inside
+            places.append((ky, kx, np.where(inside, y, 0), np.where(inside, x, 0), inside))
+    return places
+
+
+def _windows(window: Window, source: Int64Array) -> Iterator[tuple[int, int, Int64Array]]:
+    """For each place of the kernel: ky, kx, and what every output sees there.
+
+    That is (samples, out height, out width, C_in), 0 outside the map.
+    """
+    image = source.reshape(-1, *window.input_shape)
+    for ky, kx, y, x, inside in _places(window):
+        yield ky, kx, image[:, y, x] * inside[..., np.newaxis]
 
 
 def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
@@ -138,7 +147,7 @@ def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
     groups, window = projection.groups, projection.window
     summed = np.zeros((len(source), *window.output_shape), np.int64)
     c_in, c_out = window.input_shape[2] // groups, window.output_shape[2] // groups
-    for ky, kx, seen, _ in _windows(window, source):
+    for ky, kx, seen in _windows(window, source):
         for g in range(groups):
             outputs = slice(g * c_out, (g + 1) * c_out)
             weights = projection.weights[ky, kx, :, outputs].astype(np.int64)
@@ -149,7 +158,7 @@ def conv_sum(projection: Conv, source: Int64Array) -> Int64Array:
 def pool_sum(projection: SumPool, source: Int64Array) -> Int64Array:
     """S of a `SumPool`."""
     summed = np.zeros((len(source), *projection.window.output_shape), np.int64)
-    for _, _, seen, _ in _windows(projection.window, source):
+    for _, _, seen in _windows(projection.window, source):
         summed += seen
     return summed.reshape(len(source), -1)
 
@@ -171,7 +180,7 @@ def synapses(projection: Projection, source: Int64Array) -> Int64Array:
         return np.asarray(active.sum(axis=1) * projection.weights.shape[0], np.int64)
     assert isinstance(projection, (Conv, SumPool))
     each = projection.weights.shape[3] // projection.groups if isinstance(projection, Conv) else 1
-    seen = sum(part.sum(axis=(1, 2, 3)) for _, _, part, _ in _windows(projection.window, active))
+    seen = sum(part.sum(axis=(1, 2, 3)) for _, _, part in _windows(projection.window, active))
     return np.asarray(seen * each, np.int64)
 
 
@@ -285,7 +294,7 @@ class State:
 
     def _fire(self, p: LIF, current: Int64Array, raised: Int64Array) -> Int64Array:
         """Update spiking neurons by one step; the spikes of each."""
-        name, reset = p.name, p.reset
+        name, reset, bits = p.name, p.reset, p.state_bits
         v, emitted = self.membrane[name], self.emitted[name]
         r = (emitted != 0).astype(np.int64)
         threshold = p.threshold.astype(np.int64) + np.zeros_like(v)
@@ -295,23 +304,30 @@ class State:
         x = current
         if p.synaptic_decay is not None:
             i = self.synapse[name]
-            self.synapse[name] = sat(decayed(i, p.synaptic_decay, p.rule) + x, SYNAPSE_BITS)
-            x = i if p.lagged else self.synapse[name]
+            jumped = sat(decayed(i, p.synaptic_decay, p.rule) + x, min(bits, SYNAPSE_BITS))
+            self.synapse[name] = jumped
+            x = {
+                Conduction.JUMPED: jumped,
+                Conduction.DECAYED: decayed(jumped, p.synaptic_decay, p.rule),
+                Conduction.LAGGED: i,
+            }[p.conduction]
+            if p.membrane_bias is not None:
+                x = sat(x + p.membrane_bias, CURRENT_BITS)
         if p.inhibitory_decay is not None:
             w = self._alpha(p, current, r, subtracted)
         else:
             u = decayed(v, p.decay, p.rule)
             if reset is Reset.SUBTRACT:
-                w = sat(u + x - r * subtracted, MEMBRANE_BITS)
+                w = sat(u + x - r * subtracted, bits)
             elif reset is Reset.ZERO:
-                w = sat((1 - r) * u + x, MEMBRANE_BITS)
+                w = sat((1 - r) * u + x, bits)
             elif reset is Reset.ZERO_DISCARD:
-                w = (1 - r) * sat(u + x, MEMBRANE_BITS)
+                w = (1 - r) * sat(u + x, bits)
             elif reset is Reset.SUBTRACT_RESIDUE:
                 q = self._passes(p, v, threshold)
-                w = sat(u + x - q * threshold, MEMBRANE_BITS)
+                w = sat(u + x - q * threshold, bits)
             else:
-                w = sat(u + x, MEMBRANE_BITS)
+                w = sat(u + x, bits)
         tested = w
         if p.adaptation is not None and p.adaptation.refractory is not None:
             tested = w - self.refractory[name]
@@ -320,11 +336,11 @@ class State:
             s *= np.minimum(w // threshold, p.max_spikes)
         v = w
         if reset is Reset.SUBTRACT_AT_ONCE:
-            v = sat(w - s * threshold, MEMBRANE_BITS)
+            v = sat(w - s * threshold, bits)
         elif reset is Reset.ZERO_AT_ONCE:
             v = np.where(s > 0, 0 if p.reset_to is None else p.reset_to, w)
         elif reset is Reset.SUBTRACT_RESIDUE:
-            v = sat(w - (s - q) * threshold, MEMBRANE_BITS)
+            v = sat(w - (s - q) * threshold, bits)
         if p.floor is not None:
             v = np.maximum(v, p.floor)
         self.membrane[name] = v.astype(np.int64)
@@ -359,11 +375,12 @@ class State:
         """The membrane of Alpha neurons: the sum of a rising and a falling current."""
         assert p.inhibitory_decay is not None
         i, h = self.synapse[p.name], self.inhibition[p.name]
-        h = sat(decayed(h, p.inhibitory_decay, p.rule) - current, SYNAPSE_BITS)
+        h = decayed(h, p.inhibitory_decay, p.rule) - current
+        h = sat(h, min(p.state_bits, SYNAPSE_BITS))
         keep = 1 - r if p.reset is Reset.ZERO_DISCARD else np.ones_like(r)
         self.synapse[p.name], self.inhibition[p.name] = keep * i, keep * h
         w = keep * (i + h)
-        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, MEMBRANE_BITS)
+        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, p.state_bits)
 
     def _read_out(self) -> None:
         readout = self.graph.readout

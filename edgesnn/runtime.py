@@ -34,13 +34,22 @@ STATUS = {
     -9: "it needs a larger arena",
     -10: "the frame is not what the input takes, or a value is wider",
     -11: "its self-test gave other bits",
-    -12: "it needs an operation that this build leaves out",
+    -12: "it needs an operation that this build leaves out (`edgesnn operations` lists a model's)",
 }
 
 
 def status_text(status: int) -> str:
     """An `esnn_status` in words."""
     return STATUS.get(status, f"status {status}")
+
+
+PORTABLE = "portable C"
+
+
+def kernels() -> str:
+    """Which kernels the core of this computer runs; `PORTABLE`: none that are made for it."""
+    name: str = _core.ffi.string(_core.lib.esnn_kernel_name()).decode()
+    return name
 
 
 def check(image: bytes) -> dict[str, int]:
@@ -54,6 +63,57 @@ def check(image: bytes) -> dict[str, int]:
     if status != 0:
         raise FormatError(f"the core refuses the image: {status_text(status)}; convert it again")
     return {name: int(getattr(info, name)) for name, _ in _core.ffi.typeof(info[0]).fields}
+
+
+class Stepper:
+    """A model on the C core that takes one frame after the other, as a device does.
+
+    Args:
+        image: an image (`edgesnn.blob`).
+
+    Raises:
+        FormatError: the core refuses the image.
+    """
+
+    def __init__(self, image: bytes) -> None:
+        self._info = info = check(image)
+        self._image = _aligned(image)
+        self._arena = _core.ffi.new("uint32_t[]", info["arena_bytes"] // 4)
+        self._model = _core.ffi.new("esnn_model *")
+        self._result = _core.ffi.new("esnn_result *")
+        self._frame = _core.ffi.new("int16_t[]", info["input_size"])
+        self._values = np.frombuffer(_core.ffi.buffer(self._frame), np.int16)
+        status = _core.lib.esnn_load(
+            self._model, self._image, len(image), self._arena, info["arena_bytes"]
+        )
+        if status != 0:
+            raise FormatError(f"the core refuses the image: {status_text(status)}")
+
+    def proofs(self) -> list[tuple[bool, bool]]:
+        """What the loader proved of the input and each population, in order.
+
+        (its input current may pass 30 bits, its membranes stay below 2^30)
+        """
+        lib = _core.lib
+        slots = _core.ffi.cast("esnn_slot *", self._model.arena)
+        flags = [slots[k].flags for k in range(self._info["n_populations"])]
+        return [(bool(f & lib.ESNN_SATURATES), bool(f & lib.ESNN_FREE)) for f in flags]
+
+    def step(self, frame: Int16Array) -> int:
+        """Run a frame (input size,); the class that the answer is by now.
+
+        Raises:
+            ModelError: the frame is not what the input takes.
+        """
+        self._values[:] = frame
+        status = _core.lib.esnn_step(self._model, self._frame, self._result)
+        if status != 0:
+            raise ModelError(f"the core stopped: {status_text(status)}")
+        return int(self._result.label)
+
+    def reset(self) -> None:
+        """Back to the state before the first frame."""
+        _core.lib.esnn_reset(self._model)
 
 
 def run(

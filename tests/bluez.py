@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bleak.backends.bluezdbus.manager import _global_instances as bluez_managers
 from dbus_fast import BusType, DBusError, PropertyAccess
 from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import (
@@ -30,6 +31,7 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 from native import tool
 from uart import Uart
 
+from edgesnn.devices import ble
 from edgesnn.devices.ble import FROM_PERIPHERAL, SERVICE, TO_PERIPHERAL
 
 ADAPTER = "/org/bluez/hci0"
@@ -47,7 +49,16 @@ def private_bus(folder: Path) -> Iterator[str]:
         try:
             yield daemon.stdout.readline().strip()
         finally:
+            asyncio.run_coroutine_threadsafe(_leave(), ble._loop()).result()
             daemon.terminate()
+
+
+async def _leave() -> None:
+    """Take bleak off the bus, which it would stay on for ever and complain about when it ends."""
+    manager = bluez_managers.get(asyncio.get_running_loop())
+    if manager is not None and manager._bus is not None:
+        manager._bus.disconnect()
+        await manager._bus.wait_for_disconnect()
 
 
 class Adapter(ServiceInterface):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgesnn.graph import (
     Activation,
     Adaptation,
     AnalogInput,
+    Conduction,
     Conv,
     DecayRule,
     DelayedSynapses,
@@ -106,13 +108,18 @@ def lif(dice: Dice, name: str, size: int) -> LIF:
         )
     if kind in ("cuba", "alpha") or (kind not in ("plain", "cuba", "alpha") and dice.maybe(0.3)):
         values["synaptic_decay"] = decay(dice, size, rule)
-        values["lagged"] = kind != "alpha" and dice.maybe(0.3)
+        if kind != "alpha":
+            values["conduction"] = dice.pick(*Conduction)
+            bias = dice.array(np.int32, size, -(1 << 20), 1 << 20)
+            values["membrane_bias"] = bias if dice.maybe(0.3) else None
     late = reset in (Reset.SUBTRACT, Reset.ZERO, Reset.ZERO_DISCARD)
     if kind not in ("plain", "alpha") and not (kind == "adaptive" and late) and dice.maybe(0.3):
         values["floor"] = dice.one_or_all(np.int32, size, -(1 << 30), 0)
     if reset is Reset.ZERO_AT_ONCE and dice.maybe(0.3):
         values["reset_to"] = dice.one_or_all(np.int32, size, -1000, 1000)
     limit = THRESHOLD_BOUND - 1 if reset.subtracts or kind == "adaptive" else NEVER
+    if kind not in ("plain",) and dice.maybe(0.3):
+        values["state_bits"] = dice.number(16, 31)
     return LIF(
         name=name,
         decay=decay(dice, 1 if kind == "plain" and dice.maybe(0.8) else size, rule),
@@ -270,9 +277,13 @@ def _graph(dice: Dice) -> Graph:
     for target, entering in zip(parts[1:], projections, strict=True):
         if isinstance(target, DelayLine):
             continue
+        alike = dice.maybe(0.4)  # such projections share a record
         for _ in range(dice.pick(0, 1, 1, 2, 3) if not entering else dice.pick(0, 0, 1)):
             source = dice.pick(*parts, parts[max(0, parts.index(target) - 1)])
-            entering.append((delayed if dice.maybe(0.25) else dense)(dice, source, target))
+            made = (delayed if dice.maybe(0.25) else dense)(dice, source, target)
+            if alike and isinstance(made, Dense) and made.blocks == 1:
+                made = replace(made, shift=2, bits=8)
+            entering.append(made)
     states = [p for p in parts[1:] if not isinstance(p, (AnalogInput, SpikeInput))]
     if all(isinstance(p, DelayLine) for p in states):
         raise ModelError("only delay lines")

@@ -27,8 +27,8 @@
 
 /* by -esnn_status */
 static const char *const names[] = {
-    "ran", "argument", "align", "magic", "version", "length",
-    "crc", "format",   "bound", "arena", "input",   "selftest",
+    "ran",    "argument", "align", "magic", "version",  "length",    "crc",
+    "format", "bound",    "arena", "input", "selftest", "operation",
 };
 #define STATUSES ((int)(sizeof names / sizeof *names))
 
@@ -104,28 +104,54 @@ static void make_right(uint8_t *image, size_t size) {
     memcpy(image + offsetof(esnn_header, crc), &crc, sizeof crc);
 }
 
+/* RAM of one population or the input, bytes; written without a look at how the core does it */
+static uint64_t bytes_of(const esnn_population *p) {
+    const uint64_t size = p->size, bit_row = (size + 31u) / 32u * 4u;
+    const uint64_t half_row = (2u * size + 3u) / 4u * 4u;
+    uint64_t states = p->kind > ESNN_SPIKE_INPUT ? 1 : 0;
+    if (p->kind == ESNN_NEURON) {
+        states += p->as.neurons.synaptic_decay != 0;
+        states += p->as.neurons.inhibitory_decay != 0;
+        states += (p->flags & ESNN_ADAPTS) != 0 ? 2 : 0;
+    }
+    uint64_t total =
+        p->kind == ESNN_DELAY_LINE ? bit_row * (p->as.delay.longest + 1u) : 4u * states * size;
+    total += p->kind == ESNN_ANALOG_INPUT ? 0 : half_row;
+    return total + p->history * (p->bits != 0 ? half_row : bit_row);
+}
+
 /* 1: the header's arena size was wrong for its populations and now is right */
 static int make_arena_right(uint8_t *image, size_t size) {
     esnn_header h;
     esnn_population p;
-    uint32_t widest = 0, scores = 0;
+    esnn_projection q;
+    uint64_t widest = 0, scores = 0, raises = 0, list = 0;
     memcpy(&h, image, sizeof h);
-    uint64_t total = (uint64_t)h.n_populations * 12u;
+    uint64_t total = (uint64_t)h.n_populations * 24u;
     for (size_t k = 0; k < h.n_populations; k++) {
         const uint64_t at = h.populations + (uint64_t)k * sizeof p;
         if (at + sizeof p > size) {
             return 0;
         }
         memcpy(&p, image + at, sizeof p);
-        if (k > 0) {
-            widest = p.size > widest ? p.size : widest;
-            total += (p.kind == ESNN_CUBA_LIF ? 8u : 4u) * (uint64_t)p.size;
-        }
-        total +=
-            p.kind == ESNN_ANALOG_INPUT && k == 0 ? 0u : (2u * (uint64_t)p.size + 3u) / 4u * 4u;
+        widest = k > 0 && p.size > widest ? p.size : widest;
         scores = k == h.readout_population ? p.size : scores;
+        total += bytes_of(&p);
     }
-    const uint32_t arena = (uint32_t)(total + 4u * (uint64_t)widest + 4u * (uint64_t)scores);
+    for (size_t k = 0; k < h.n_projections; k++) {
+        const uint64_t at = h.projections + (uint64_t)k * sizeof q;
+        if (at + sizeof q > size) {
+            return 0;
+        }
+        memcpy(&q, image + at, sizeof q);
+        raises |= q.port == ESNN_PORT_THRESHOLD;
+        if (q.kind <= ESNN_DENSE2 && q.as.dense.n_sources > 0 && q.as.dense.n_in > list) {
+            list = q.as.dense.n_in;
+        }
+    }
+    list = list < 256u ? list : 256u;
+    total += 4u * widest * (1u + raises) + (2u * list + 3u) / 4u * 4u + 4u * scores;
+    const uint32_t arena = (uint32_t)total;
     memcpy(image + offsetof(esnn_header, arena_bytes), &arena, sizeof arena);
     return arena != h.arena_bytes;
 }
@@ -142,10 +168,13 @@ static const int16_t frames[][2] = {
 static void step(esnn_model *m, const esnn_info *info, size_t t, int by_events, esnn_result *out) {
     static block frame_block, event_block;
     const size_t size = info->input_size;
+    const uint8_t bits = esnn_populations_of(m->image)->bits;
+    const int32_t limit = (int32_t)1 << (bits > 0 ? bits - 1 : 15);
     int16_t *frame = exactly(&frame_block, size * sizeof *frame);
     size_t n = 0;
     for (size_t k = 0; k < size; k++) {
-        frame[k] = frames[t][k & 1];
+        const int32_t value = frames[t][k & 1];
+        frame[k] = (int16_t)(value < -limit ? -limit : value > limit - 1 ? limit - 1 : value);
         n += frame[k] != 0;
     }
     if (!by_events || info->analog_input) {
@@ -166,8 +195,12 @@ static void check_output(const esnn_model *m, const esnn_info *info, const esnn_
     uint32_t spikes = 0;
     for (uint16_t k = 0; k < info->n_populations; k++) {
         const uint16_t *events;
-        const size_t n = esnn_events(m, k, &events);
-        REQUIRE(n <= esnn_size(m, k));
+        const int16_t *values;
+        const size_t n = esnn_events(m, k, &events), size = esnn_values(m, k, &values);
+        REQUIRE(n <= esnn_size(m, k) && (size == 0 || (size == esnn_size(m, k) && n == 0)));
+        for (size_t j = 0; j < size; j++) {
+            spikes += values[j] != 0;
+        }
         for (size_t e = 0; e < n; e++) {
             REQUIRE(events[e] < esnn_size(m, k) && (e == 0 || events[e] > events[e - 1]));
         }
@@ -294,7 +327,7 @@ static uint32_t telling_number(size_t size) {
 /* more often in the header and the records, which come first, than in the arrays */
 static uint32_t somewhere(size_t size) {
     const uint32_t all = (uint32_t)size;
-    return below(below(2) || all < 192 ? all : 192u);
+    return below(below(2) || all < 400 ? all : 400u);
 }
 
 static void scramble(const uint8_t *image, size_t size, unsigned long n) {
@@ -329,18 +362,101 @@ static uint32_t garbage_offset(size_t size) {
     return below(16) ? 4u * below((uint32_t)size / 4u - 4u) : telling_number(size);
 }
 
+static uint32_t maybe_offset(size_t size) { return below(2) ? garbage_offset(size) : 0u; }
+
 static esnn_population garbage_population(size_t size, uint16_t width) {
-    const int cuba = below(2) != 0;
-    return (esnn_population){
-        .kind = cuba ? ESNN_CUBA_LIF : ESNN_LIF,
-        .reset = (uint8_t)below(4),
-        .flags = (uint8_t)below(cuba ? 4 : 2),
-        .size = width,
-        .decay = garbage_offset(size),
-        .synaptic_decay = cuba ? garbage_offset(size) : 0u,
-        .threshold = garbage_offset(size),
-        .bias = below(2) ? garbage_offset(size) : 0u,
+    const uint8_t kinds[] = {ESNN_LIF,        ESNN_NEURON,       ESNN_NEURON,
+                             ESNN_INTEGRATOR, ESNN_LINEAR_STATE, ESNN_DELAY_LINE};
+    esnn_population p = {.kind = kinds[below(sizeof kinds)], .size = width};
+    p.history = (uint16_t)(below(4) == 0 ? below(4) : 0u);
+    switch (p.kind) {
+    case ESNN_LIF:
+    case ESNN_NEURON:
+        p.flags = below(4) == 0 ? ESNN_REACHES : 0;
+        p.as.neurons = (esnn_neurons){
+            .decay = garbage_offset(size),
+            .above = garbage_offset(size),
+            .bias = maybe_offset(size),
+            .reset = (uint8_t)below(8),
+            .max_spikes = 1,
+            .state_bits = 31,
+        };
+        if (p.kind == ESNN_NEURON) {
+            p.flags = (uint16_t)(below(2) ? below(1 << 11) : 0u);
+            p.as.neurons.synaptic_decay = maybe_offset(size);
+            p.as.neurons.floor = maybe_offset(size);
+            p.as.neurons.conduction = (uint8_t)below(3);
+            p.as.neurons.rule = (uint8_t)below(3);
+            if ((p.flags & ESNN_ADAPTS) != 0) {
+                p.as.neurons.adaptation_decay = garbage_offset(size);
+                p.as.neurons.adaptation_step = garbage_offset(size);
+                p.as.neurons.refractory = maybe_offset(size);
+            }
+        }
+        break;
+    case ESNN_INTEGRATOR:
+        p.bits = (uint8_t)(2 + below(16));
+        p.flags = (uint16_t)below(2);
+        p.as.integrator = (esnn_integrator){
+            .decay = garbage_offset(size),
+            .bias = maybe_offset(size),
+            .shift = (uint8_t)below(32),
+            .activation = (uint8_t)below(2),
+        };
+        break;
+    case ESNN_LINEAR_STATE:
+        p.bits = (uint8_t)(2 + below(16));
+        p.as.linear = (esnn_linear_state){
+            .matrix = garbage_offset(size),
+            .matrix_shift = garbage_offset(size),
+            .shift = garbage_offset(size),
+            .order = width,
+            .blocks = 1,
+        };
+        break;
+    default:
+        p.as.delay = (esnn_delay_line){
+            .delays = garbage_offset(size),
+            .source = 0,
+            .longest = (uint16_t)below(258),
+        };
+    }
+    return p;
+}
+
+static esnn_projection garbage_projection(size_t size, uint16_t width, uint16_t populations) {
+    esnn_projection q = {
+        .kind = (uint8_t)below(ESNN_PROJECTION_KINDS + 1),
+        .shift = (uint8_t)(below(2) ? below(22) : 0u),
+        .source = (uint16_t)below(populations),
+        .target = 1,
+        .port = (uint8_t)(below(8) == 0),
+        .weights = garbage_offset(size),
     };
+    if (q.kind <= ESNN_DENSE_VALUES) {
+        const uint16_t bits[] = {8, 4, 2, 8};
+        q.as.dense = (esnn_dense){.blocks = 1, .n_in = width, .n_out = width};
+        q.as.dense.bits = bits[q.kind];
+        if (q.kind < ESNN_DENSE_VALUES && below(4) == 0) {
+            q.as.dense.sources = garbage_offset(size);
+            q.as.dense.n_sources = (uint16_t)(1 + below(2));
+            q.as.dense.n_in = (uint16_t)(width * q.as.dense.n_sources);
+        }
+    } else if (q.kind == ESNN_DELAYED) {
+        q.as.delayed = (esnn_delayed){
+            .n_in = width,
+            .n_out = width,
+            .longest = (uint16_t)below(4),
+            .starts = garbage_offset(size),
+            .ends = garbage_offset(size),
+            .post = garbage_offset(size),
+        };
+    } else {
+        q.as.window =
+            (esnn_window){1, width, 1, 1, width, 1, 1, (uint8_t)(1 + below(3)), 1, 1, 0, 0, 1, {0}};
+        q.weights = q.kind == ESNN_POOL ? 0u : q.weights;
+    }
+    return q;
 }
 
 /* records that are sound in what has few sound values, over arrays of noise or almost of zeros */
@@ -357,12 +473,13 @@ static void fill_with_garbage(uint8_t *image, size_t size) {
         .n_populations = (uint16_t)(2 + below(3)),
         .n_projections = (uint16_t)below(3),
         .populations = 64,
-        .projections = 64 + 32 * 4,
+        .projections = 64 + 64 * 4,
         .readout_population = (uint16_t)(1 + below(3)),
-        .readout = ESNN_POTENTIAL,
+        .readout = (uint8_t)(below(2) ? ESNN_POTENTIAL : below(4)),
         .readout_mode = (uint8_t)below(4),
         .selftest = garbage_offset(size),
         .selftest_steps = (uint16_t)below(8),
+        .readout_table = below(8) == 0 ? garbage_offset(size) : 0u,
     };
     if (below(8) == 0) {
         memcpy(image, &h, offsetof(esnn_header, length));
@@ -372,30 +489,22 @@ static void fill_with_garbage(uint8_t *image, size_t size) {
     for (uint16_t k = 0; k < h.n_populations; k++) {
         esnn_population p = garbage_population(size, width);
         if (k == 0) {
-            p = (esnn_population){.kind = ESNN_SPIKE_INPUT, .size = width};
+            p = (esnn_population){.kind = ESNN_SPIKE_INPUT, .size = width, .history = p.history};
         } else {
             p.first_projection = k == 1 ? 0 : h.n_projections;
             p.n_projections = k == 1 ? h.n_projections : 0;
         }
-        memcpy(image + h.populations + 32u * k, &p, sizeof p);
+        memcpy(image + h.populations + sizeof p * k, &p, sizeof p);
     }
     for (uint16_t k = 0; k < h.n_projections; k++) {
-        const esnn_projection q = {
-            .shift = (uint8_t)(k == 0 ? below(22) : 0),
-            .source = (uint16_t)below(h.n_populations),
-            .target = 1,
-            .blocks = 1,
-            .n_in = width,
-            .n_out = width,
-            .weights = garbage_offset(size),
-        };
-        memcpy(image + h.projections + 32u * k, &q, sizeof q);
+        const esnn_projection q = garbage_projection(size, width, h.n_populations);
+        memcpy(image + h.projections + sizeof q * k, &q, sizeof q);
     }
 }
 
 static void garbage(unsigned long n) {
     for (unsigned long k = 0; k < n; k++) {
-        const size_t size = 256u + below(512);
+        const size_t size = 480u + below(512);
         uint8_t *image = allocate(size);
         doing(k, 0);
         fill_with_garbage(image, size);

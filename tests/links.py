@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesnn.devices.packet import Decoder, Packet, encode
-from edgesnn.devices.protocol import HELLO, INFO, Info, hello
+from edgesnn.devices.protocol import FRAME, HELLO, INFO, Info, hello
 from edgesnn.devices.transport import Transport
 
 
@@ -165,6 +165,20 @@ class SilentLink(Link):
     def write(self, data: bytes) -> None:
         if not self.deaf:
             super().write(data)
+
+
+class HungryLink(Link):
+    """Loses every frame that holds certain bytes, as a line may that takes some for its own."""
+
+    def __init__(self, link: Transport, bytes_: bytes) -> None:
+        super().__init__(link)
+        self._bytes = bytes_
+
+    def write(self, data: bytes) -> None:
+        for wire in data.split(b"\0"):
+            packets = Decoder().feed(wire + b"\0")
+            if not any(q.type == FRAME and self._bytes in q.payload for q in packets):
+                super().write(wire + b"\0")
 
 
 class EchoingLink:

@@ -13,8 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from ctypes import c_int, c_longlong
 from dataclasses import dataclass, field
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +166,7 @@ def resynchronise(count: int, seed: int = 0) -> str:
     return f"{count:,} packets, {harmed:,} harmed, {lost:,} good ones lost right behind them"
 
 
-def _record_for_ever(path: str, seen: Synchronized[int], up: Synchronized[int]) -> None:
+def _record_for_ever(path: str, seen: c_longlong, up: c_int) -> None:
     """What is killed: a host that begins or goes on with a session, and tells what it has seen."""
     exists = Path(path).exists()
     log = LogWriter.go_on(path, MODEL) if exists else LogWriter.create(path, MODEL, source="soak")
@@ -175,7 +175,11 @@ def _record_for_ever(path: str, seen: Synchronized[int], up: Synchronized[int]) 
         log.board(board, "virtual://")
         up.value = 1
         done = {} if log.read is None else {r.number: r for r in log.read.recordings if r.complete}
-        for recording in range(1 << 30):
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        recording = -1
+        while parent.is_alive():  # it must not outlive a soak that is stopped
+            recording += 1
             if recording in done:
                 continue
             number = 0
@@ -192,7 +196,9 @@ def kills(count: int, folder: Path, progress: Callable[[int], None] = lambda kil
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["soak"])
     for _ in range(count):
-        seen, up = context.Value("q", 0), context.Value("i", 0)
+        # without locks: a host that is killed in the middle of a write would hold them for ever
+        seen = context.Value("q", 0, lock=False)
+        up = context.Value("i", 0, lock=False)
         host = context.Process(target=_record_for_ever, args=(str(path), seen, up))
         host.start()
         early = rng.random() < 0.1  # before the stream begins

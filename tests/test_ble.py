@@ -18,6 +18,7 @@ import pytest
 from bluez import Bluez, private_bus
 from bumbled import Air, backends
 from click.testing import CliRunner
+from nus import Watch, build_nus
 from uart import Uart
 
 from edgesnn import blob, reference
@@ -43,7 +44,7 @@ class Peripheral(Protocol):
     def lose_link_after(self, notifications: int) -> None: ...
 
 
-Put = Callable[[str, Uart], Peripheral]
+Put = Callable[[str, Any], Peripheral]
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +114,13 @@ def uart_of() -> Iterator[Callable[[str], Uart]]:
 
 @pytest.fixture(scope="module")
 def watch() -> tuple[blob.Model, np.ndarray[Any, Any], reference.Outputs]:
-    """The zoo's network, three minutes of a watch as frames, and what the reference says of them.
+    """The zoo's network, five minutes of a watch as frames, and what the reference says of them.
 
     A recording is longer than what any board holds back, so that its link can be lost in it.
     """
     conversion = quantize(read_network(CHECKPOINT), basic_motions("train").signal)
     model = blob.unpack(blob.pack(conversion.graph))
-    frames = model.graph.input.quantize(basic_motions("test").signal[:18].reshape(3, 600, 6))
+    frames = model.graph.input.quantize(basic_motions("test").signal[:30].reshape(3, 1000, 6))
     return model, frames, reference.run(model.graph, frames)
 
 
@@ -154,6 +155,29 @@ def test_recordings_stream_through_a_lost_link(
         assert same[answered].all()  # behind the loss, too: the board has run every frame
     assert max(uart.writes) == 244  # of an MTU of 247
     assert link.reconnections == 1
+
+
+def test_the_app_behind_the_service_of_a_watch(
+    put: Put, watch: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Both sides as they are: bleak, two characteristics, and what a watch runs behind them."""
+    model, frames, expected = watch
+    behind = Watch(build_nus(tmp_path_factory.mktemp("watch")))
+    peripheral = put(NAME, behind)
+    with open_board(f"ble://{NAME}") as device:
+        assert (device.info.name, device.info.window) == ("nus", 2048)
+        device.put_model(model)
+        stream = Stream(device, frames)
+        for sample, answer in stream:
+            if (sample, answer.number) == (1, 250):
+                peripheral.lose_link_after(3)
+    session = stream.session
+    answered = session.fates == Fate.ANSWERED
+    assert session.fates[:, -1].tolist() == [Fate.ANSWERED] * 3
+    assert (session.outputs.digests == expected.digests)[answered].all()
+    assert {sample for sample, _ in session.lost} <= {1}
+    assert peripheral.connections == 2
+    behind.close()
 
 
 @pytest.mark.board
@@ -241,9 +265,9 @@ def test_a_peripheral_that_stays_away_ends_the_link(
     bluez.take(watch)
     gone = f"^no peripheral called {NAME} is in range: bring it closer and wake it up"
     with pytest.raises(DeviceError, match=gone):
-        link.write(b"\0")
+        link.read(60.0)
     with pytest.raises(DeviceError, match=gone):
-        link.read(5.0)
+        link.write(b"\0")
     link.close()
 
 
@@ -255,7 +279,7 @@ def test_bluetooth_that_is_switched_off_ends_the_link(
     link = open_transport(f"ble://{NAME}")
     bluez.power(False)
     with pytest.raises(DeviceError, match=r"^Bluetooth is switched off: switch it on and start"):
-        link.read(5.0)
+        link.read(60.0)
     link.close()
 
 
@@ -271,4 +295,21 @@ def test_reading_waits_no_longer_than_told_and_a_closed_link_stays_closed(
     for use in (lambda: link.read(0.1), lambda: link.write(b"\0")):
         with pytest.raises(DeviceError, match=f"^the link to {NAME} was closed: open it again$"):
             use()
+    link.close()
+
+
+def test_a_link_lost_time_and_again_leaves_nothing_behind(
+    bluez: Bluez, uart_of: Callable[[str], Uart]
+) -> None:
+    watch = bluez.put(NAME, ADDRESS, uart_of("virtual"))
+    link = open_transport(f"ble://{NAME}")
+    assert isinstance(link, ble.BleTransport)
+    held = []
+    for losses in range(1, 6):
+        bluez.soon(watch.disconnect)
+        while link.reconnections < losses:
+            link.read(0.05)
+        link.write(b"\0")  # waits until all is done
+        held.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert held[-1] == held[0]
     link.close()

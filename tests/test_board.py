@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import re
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from hypothesis import strategies as st
 from links import (
     CLEAN,
     Faults,
+    HungryLink,
     NoisyLink,
     Probe,
     RepeatingLink,
@@ -422,6 +425,38 @@ def test_spikes_and_potentials_come_with_the_answers_to_who_subscribes(rig: Rig)
         board.subscribe("spikes", "input")
     with pytest.raises(ModelError, match="'moods' cannot be subscribed to: nothing, spikes, "):
         board.subscribe("moods", "out")
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=graphs_and_frames(samples=1, steps=5), which=st.integers(0, 9), raw=st.booleans())
+def check_subscription(board: Board, case: tuple[Graph, Int16Array], which: int, raw: bool) -> None:
+    graph, frames = case
+    population = graph.populations[which % len(graph.populations)]
+    name = population.name
+    board.put_model(model_of(graph, frames[0]))
+    states = list(reference_states(graph, frames))
+    what = "potentials" if raw else "spikes"
+    there = name in states[0].membrane if raw else not population.emits_values
+    if not there:
+        with pytest.raises(ModelError, match="has no spikes, or no potentials, to give"):
+            board.subscribe(what, name)
+        return
+    board.subscribe(what, name)
+    board.reset()
+    for answer, state in zip(board.stream(frames[0]), states, strict=True):
+        assert answer.result is not None
+        got = np.frombuffer(answer.result.subscribed, "<i4" if raw else "<u2")
+        spikes = np.flatnonzero(state.emitted[name][0])
+        np.testing.assert_array_equal(got, state.membrane[name][0] if raw else spikes)
+
+
+def reference_states(graph: Graph, frames: Int16Array) -> Iterator[Any]:
+    return (copy.deepcopy(state) for state in reference.steps(graph, frames))
+
+
+def test_any_population_may_be_subscribed_to() -> None:
+    with open_board("virtual") as board:
+        check_subscription(board)
 
 
 def trace(graph: Graph, frames: Int16Array) -> tuple[list[Any], list[Any]]:
@@ -858,6 +893,21 @@ def test_answers_that_are_lost_belong_to_frames_that_the_board_ran() -> None:
     assert 0 < lost < 1000
     assert fates == [Fate.LOST] * lost + [Fate.ANSWERED] * (1000 - lost)
     assert all(a.result is None or a.result.step == a.number + 1 for a in answers)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_frame_that_never_gets_through_ends_the_stream() -> None:
+    with Board(HungryLink(opened("virtual"), b"\x11\x11")) as board:
+        board.put_model(SUMMING)
+        board.reset()
+        frames = np.full((40, CHANNELS), 0x2222, np.int16)
+        frames[30] = 0x1111
+        stream = board.stream(frames, timeout=0.1)
+        fates = [answer.fate for answer in islice(stream, 30)]
+        assert fates == [Fate.ANSWERED] * 30
+        assert next(stream).fate == Fate.MISSED
+        with pytest.raises(DeviceError, match=r"^board virtual answers, but the next frame does n"):
+            list(stream)
 
 
 @pytest.mark.usefixtures("impatient")

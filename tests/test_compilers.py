@@ -4,126 +4,131 @@ from __future__ import annotations
 
 import random
 import re
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import equality
 import pytest
-from graphs import graphs_and_frames
-from hypothesis import Phase, given, settings
-from native import APP, CORE, FIRMWARE, STRICT, build, call, tool
-from test_hostile import GOLDEN, crowd, with_crc
+from equality import Words
+from graphs import frames_for
+from native import APP, CORE, FIRMWARE, STRICT, TESTS, build, call, tool
+from test_count import count
+from test_hostile import GOLDEN, with_crc
 
 from edgesnn import blob, reference
-from edgesnn.graph import AnalogInput, Graph, Int16Array
-from edgesnn.reference import Outputs
-
-Case = tuple[bytes, Int16Array]
-Words = npt.NDArray[np.uint32]
 
 TRAPPING = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
 AS_ON_ARM = ("-funsigned-char", "-fshort-enums")
-COMPILERS = [
-    pytest.param("gcc", ("-O0",), False, id="gcc -O0"),
-    pytest.param("gcc", ("-O2",), False, id="gcc -O2"),
-    pytest.param("gcc", ("-O3",), False, id="gcc -O3"),
-    pytest.param("gcc", ("-O2", *TRAPPING), False, id="gcc -O2, trapping"),
-    pytest.param("gcc", ("-Os", *AS_ON_ARM), False, id="gcc -Os, types as on Arm"),
-    pytest.param("gcc", ("-m32", "-O2"), True, id="gcc -m32 -O2"),
-    pytest.param("clang", ("-O2",), True, id="clang -O2"),
-]
+COMPILERS = {
+    "gcc -O0": ("gcc", "-O0"),
+    "gcc -O2": ("gcc", "-O2"),
+    "gcc -O3": ("gcc", "-O3"),
+    "gcc -O2, trapping": ("gcc", "-O2", *TRAPPING),
+    "gcc -Os, types as on Arm": ("gcc", "-Os", *AS_ON_ARM),
+    "gcc -m32 -O0": ("gcc", "-m32", "-O0"),
+    "gcc -m32 -O2": ("gcc", "-m32", "-O2"),
+    "gcc -m32 -O3": ("gcc", "-m32", "-O3"),
+    "clang -O0": ("clang", "-O0"),
+    "clang -O2": ("clang", "-O2"),
+    "clang -O3": ("clang", "-O3"),
+    "clang -m32 -O2": ("clang", "-m32", "-O2"),
+    "gcc -O3, vectors": ("gcc", "-O3", "-DESNN_HOST"),
+    "gcc -m32 -O2, vectors": ("gcc", "-m32", "-O2", "-DESNN_HOST"),
+    "clang -O2, vectors": ("clang", "-O2", "-DESNN_HOST"),
+}
+LINUX = {
+    "arm": ("arm-linux-gnueabihf-gcc", "-mcpu=cortex-a7", "qemu-arm"),
+    "aarch64": ("aarch64-linux-gnu-gcc", "-mcpu=cortex-a53", "qemu-aarch64"),
+}
+ROOM = ("-DIMAGE_BYTES=1048576", "-DFRAME_BYTES=65536", "-DARENA_SIZE=1048576")
+ON_CORES = 1000
 CORTEX = ["cortex-m0", "cortex-m3", "cortex-m4"]
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[tuple[Case, Outputs]]:
-    """300 random graphs with frames, and some at the ends of every range; always the same."""
-    found = [(graph, frames_for(graph)) for graph in (*GOLDEN.values(), crowd())]
-    found.append((crowd(), np.ones((2, 12, 600), np.int16)))
+def cases() -> tuple[Path, Words]:
+    """10,000 random graphs over 100 steps each, and what the reference makes of them."""
+    return equality.cases()
 
-    @settings(
-        max_examples=300, derandomize=True, database=None, deadline=None, phases=[Phase.generate]
+
+def run(program: Sequence[str | Path], file: Path, folder: Path) -> Words:
+    """What a build of tests/compilers.c makes of a file of cases."""
+    call([*program, file, folder / "results"])
+    return equality.read_results((folder / "results").read_bytes())
+
+
+def assert_all_equal(found: Words, expected: Words) -> None:
+    wrong = equality.differing(found, expected)
+    assert not wrong, (
+        f"{len(wrong)} graphs gave other bits, the first is tests/graphs.py's graph"
+        f"({wrong[0]}): {found[wrong[0]]}, not {expected[wrong[0]]}"
     )
-    @given(graphs_and_frames(samples=2))
-    def collect(case: tuple[Graph, Int16Array]) -> None:
-        found.append(case)
-
-    collect()
-    return [((blob.pack_image(g), frames), reference.run(g, frames)) for g, frames in found]
 
 
-def frames_for(graph: Graph) -> Int16Array:
-    rng = np.random.default_rng(0)
-    values = [-32768, 32767, 0] if isinstance(graph.input, AnalogInput) else [0, 1]
-    return rng.choice(values, (2, 12, graph.input.size)).astype(np.int16)
-
-
-def run(program: Path, cases: Sequence[Case]) -> list[Words | None]:
-    """What the core gave for each case, (samples, steps, 5) uint32; None where it refused it."""
-    file = program.with_name("cases")
-    with file.open("wb") as out:
-        for image, frames in cases:
-            out.write(struct.pack("<IIII", len(image), frames.size, *frames.shape[:2]))
-            for part in (image, frames.astype("<i2").tobytes()):
-                out.write(part.ljust(blob.align(len(part)), b"\0"))
-    words = np.frombuffer(call([program, file]), "<u4")
-    outputs: list[Words | None] = []
-    at = 0
-    for _, frames in cases:
-        status, at = words[at], at + 1
-        if status != 0:
-            outputs.append(None)
-            continue
-        samples, steps = frames.shape[:2]
-        outputs.append(words[at : at + samples * steps * 5].reshape(samples, steps, 5))
-        at += samples * steps * 5
-    assert at == len(words)
-    return outputs
-
-
-def assert_same(words: Words | None, expected: Outputs) -> None:
-    assert words is not None
-    digests, labels, *work = np.moveaxis(words, 2, 0)
-    np.testing.assert_array_equal(digests, expected.digests)
-    np.testing.assert_array_equal(labels, expected.step_labels)
-    totals = (expected.spikes, expected.synops, expected.macs)
-    for counted, total in zip(work, totals, strict=True):
-        np.testing.assert_array_equal(counted.sum(axis=1), total)
-
-
-@pytest.mark.parametrize(("compiler", "flags", "optional"), COMPILERS)
+@pytest.mark.parametrize("name", COMPILERS)
 def test_any_compiler_and_option_gives_the_same_bits(
-    tmp_path: Path,
-    cases: list[tuple[Case, Outputs]],
-    compiler: str,
-    flags: tuple[str, ...],
-    optional: bool,
+    tmp_path: Path, cases: tuple[Path, Words], name: str
 ) -> None:
-    program = build(tmp_path, "compilers.c", compiler, *flags, optional=optional)
-    outputs = run(program, [case for case, _ in cases])
-    for words, (_, expected) in zip(outputs, cases, strict=True):
-        assert_same(words, expected)
+    compiler, *flags = COMPILERS[name]
+    optional = compiler == "clang" or "-m32" in flags
+    program = build(tmp_path, "compilers.c", compiler, *flags, *ROOM, optional=optional)
+    file, expected = cases
+    assert len(expected) == 10_000
+    assert_all_equal(run([program], file, tmp_path), expected)
+
+
+@pytest.mark.parametrize("machine", LINUX)
+def test_watches_with_linux_give_the_same_bits(
+    tmp_path: Path, cases: tuple[Path, Words], machine: str
+) -> None:
+    """As programs for 32-bit and 64-bit Arm Linux, under user-mode emulation."""
+    compiler, cpu, emulator = LINUX[machine]
+    program = build(tmp_path, "compilers.c", compiler, "-O2", "-static", cpu, *ROOM)
+    file, expected = cases
+    assert_all_equal(run([tool(emulator), program], file, tmp_path), expected)
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("core", count.CORES)
+def test_emulated_cores_give_the_same_bits(
+    tmp_path: Path, cases: tuple[Path, Words], core: str
+) -> None:
+    """At least 1,000 graphs on every core, with the kernels that are made for it."""
+    file, expected = cases
+    small = core in count.RAM_BYTES
+    room = (3072, 256, 4096) if small else (20480, 1024, 24576)
+    names = ("IMAGE_BYTES", "FRAME_BYTES", "ARENA_SIZE")
+    defines = [f"-D{name}={size}" for name, size in zip(names, room, strict=True)]
+    program = {TESTS / "compilers.c": ("-O2", "-DESNN_EMULATED", "-UARENA_SIZE", *defines)}
+    elf = count.link_program(core, tmp_path, "compilers", program, 0)
+    tried = 2600 if small else 1100
+    (tmp_path / "cases").write_bytes(equality.first_cases(file, tried))
+    count.emulate(core, elf, tmp_path)
+    found = equality.read_results((tmp_path / "results").read_bytes())
+    fits = found[:, 0] != equality.TOO_LARGE
+    assert fits.sum() >= ON_CORES
+    assert_all_equal(found[fits], expected[:tried][fits])
 
 
 def test_what_the_core_takes_means_the_same_in_python(tmp_path: Path) -> None:
-    program = build(tmp_path, "compilers.c", "gcc", "-O2")
+    program = build(tmp_path, "compilers.c", "gcc", "-O2", *ROOM)
     rng = random.Random(0)
     images = []
-    for graph in GOLDEN.values():
-        for _ in range(1000):
-            changed = bytearray(blob.pack_image(graph))
+    for made in GOLDEN.values():
+        for _ in range(600):
+            changed = bytearray(blob.pack_image(made))
             changed[rng.randrange(blob.CRC_START, len(changed))] = rng.choice(
                 (rng.randrange(256), rng.randrange(4), 255)
             )
-            images.append((with_crc(bytes(changed)), frames_for(graph)))
+            images.append((with_crc(bytes(changed)), frames_for(made, 1, 12)))
+    file = tmp_path / "cases"
+    file.write_bytes(b"".join(equality.as_bytes(image, frames[0]) for image, frames in images))
     taken = 0
-    for words, (image, frames) in zip(run(program, images), images, strict=True):
-        if words is None:
-            continue
-        taken += 1
-        assert_same(words, reference.run(blob.unpack(image).graph, frames))
+    for found, (image, frames) in zip(run([program], file, tmp_path), images, strict=True):
+        if found[0] == 0:
+            taken += 1
+            outputs = reference.run(blob.unpack(image).graph, frames)
+            assert found.tolist() == equality.result_of(outputs)
     assert taken > 1000
 
 
@@ -155,7 +160,7 @@ def test_the_core_has_no_variables_of_its_own(tmp_path: Path, cpu: str) -> None:
 def test_the_core_calls_nothing_but_copies_and_integer_helpers(tmp_path: Path, cpu: str) -> None:
     symbols = call([tool("arm-none-eabi-nm"), *compile_for_arm(tmp_path, cpu, CORE)]).decode()
     needed = set(re.findall(r" U (\S+)$", symbols, re.MULTILINE))
-    there = set(re.findall(r" T (\S+)$", symbols, re.MULTILINE))
+    there = set(re.findall(r" [TR] (\S+)$", symbols, re.MULTILINE))
     assert "esnn_check" in there
     allowed = re.compile(r"memcpy|memset|__aeabi_(lmul|llsl|llsr|lasr|u?idiv|u?(id|ld)ivmod)")
     assert [name for name in needed - there if not allowed.fullmatch(name)] == []

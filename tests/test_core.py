@@ -36,6 +36,17 @@ def test_every_spike_is_the_same(case: tuple[Graph, Int16Array]) -> None:
         np.testing.assert_array_equal(raster[:, t], emitted)
 
 
+@settings(max_examples=100, deadline=None)
+@given(graphs_and_frames(samples=2, steps=6))
+def test_a_stepper_answers_as_a_whole_run_does(case: tuple[Graph, Int16Array]) -> None:
+    graph, frames = case
+    stepper = runtime.Stepper(blob.pack_image(graph))
+    expected = reference.run(graph, frames).step_labels
+    for recording, labels in zip(frames, expected, strict=True):
+        stepper.reset()
+        assert [stepper.step(frame) for frame in recording] == labels.tolist()
+
+
 def integrator() -> Graph:
     """One neuron that adds up its one channel and spikes above 10."""
     return Graph(

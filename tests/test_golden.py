@@ -24,7 +24,7 @@ from edgesnn.network import (
     Profile,
     Projection,
     ReadoutRule,
-    _State,
+    State,
 )
 from edgesnn.quantize import quantize
 
@@ -140,7 +140,7 @@ def test_the_float_network_gives_every_spike_of_snntorch(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", FAITHFUL)
 def test_the_float_network_gives_every_membrane_to_the_last_bit(name: str, tmp_path: Path) -> None:
     trace = load(name)
-    state = _State(trace.network(tmp_path), len(trace.signal))
+    state = State(trace.network(tmp_path), len(trace.signal))
     for t in range(trace.signal.shape[1]):
         state.step(trace.signal[:, t])
         for population, membrane in trace.of("membrane").items():

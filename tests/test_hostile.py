@@ -21,14 +21,30 @@ from edgesnn.graph import (
     LIF,
     NEVER,
     THRESHOLD_BOUND,
+    Activation,
+    Adaptation,
     AnalogInput,
+    Conduction,
+    Conv,
+    DecayRule,
+    DelayedSynapses,
+    DelayLine,
     Dense,
+    Fire,
+    FirstSpike,
     Graph,
+    Integrator,
+    LinearState,
+    Port,
     Potential,
     PotentialMode,
     Reset,
+    SoftmaxSum,
     SpikeCount,
     SpikeInput,
+    SumPool,
+    Window,
+    saturates,
 )
 
 
@@ -199,6 +215,214 @@ def crowd() -> Graph:
     )
 
 
+def bits_shifted_and_counted() -> Graph:
+    """Current-based neurons by the rules of Xylo and Loihi, and of snnTorch's odd reset."""
+    return Graph(
+        input=SpikeInput("input", 2),
+        populations=(
+            LIF(
+                "xylo",
+                decay=ints(np.uint16, 3),
+                threshold=ints(np.int32, 5, 300),
+                bias=ints(np.int32, 0, 0),
+                synaptic_decay=ints(np.uint16, 1, 2),
+                rule=DecayRule.BIT_SHIFT,
+                fire=Fire.REACHES,
+                conduction=Conduction.DECAYED,
+                reset=Reset.SUBTRACT_AT_ONCE,
+                max_spikes=31,
+                state_bits=16,
+                floor=ints(np.int32, -7, -40),
+            ),
+            LIF(
+                "loihi",
+                decay=ints(np.uint16, 3000, 4096),
+                threshold=ints(np.int32, 640, 64),
+                bias=ints(np.int32, 0, 0),
+                synaptic_decay=ints(np.uint16, 1000),
+                rule=DecayRule.TOWARD_ZERO,
+                conduction=Conduction.LAGGED,
+                membrane_bias=ints(np.int32, 3, -5),
+                reset=Reset.ZERO_AT_ONCE,
+                reset_to=ints(np.int32, -3, 9),
+                floor=ints(np.int32, -100),
+            ),
+            LIF(
+                "residue",
+                decay=ints(np.uint16, 30000),
+                threshold=ints(np.int32, 20, 30),
+                bias=ints(np.int32, 1, 2),
+                reset=Reset.SUBTRACT_RESIDUE,
+            ),
+        ),
+        projections=(
+            Dense("input", "xylo", weights(2, 2), shift=3),
+            Dense("xylo", "loihi", weights(2, 2), shift=2),
+            Dense("input", "residue", weights(2, 2)),
+            Dense("loihi", "residue", weights(2, 2)),
+        ),
+        readout=SpikeCount("xylo"),
+    )
+
+
+def thresholds_that_adapt() -> Graph:
+    return Graph(
+        input=SpikeInput("input", 2),
+        populations=(
+            LIF(
+                "own",
+                decay=ints(np.uint16, 30000),
+                threshold=ints(np.int32, 20, 30),
+                bias=ints(np.int32, 0, 0),
+                reset=Reset.SUBTRACT,
+                adaptation=Adaptation(ints(np.uint16, 9000, 8000), ints(np.int32, 5, -6), old=True),
+            ),
+            LIF(
+                "refractory",
+                decay=ints(np.uint16, 30000),
+                threshold=ints(np.int32, 20, 30),
+                bias=ints(np.int32, 0, 0),
+                reset=Reset.NONE,
+                adaptation=Adaptation(
+                    ints(np.uint16, 9000), ints(np.int32, 5), refractory=ints(np.uint16, 20000, 1)
+                ),
+            ),
+            LIF(
+                "alpha",
+                decay=ints(np.uint16, 1),
+                threshold=ints(np.int32, 20, 30),
+                bias=ints(np.int32, 0, 0),
+                synaptic_decay=ints(np.uint16, 30000),
+                inhibitory_decay=ints(np.uint16, 20000, 10000),
+                reset=Reset.ZERO_DISCARD,
+            ),
+        ),
+        projections=(
+            Dense("input", "own", weights(2, 2)),
+            Dense("input", "own", weights(2, 2), shift=1, port=Port.THRESHOLD),
+            Dense("own", "refractory", weights(2, 2)),
+            Dense("refractory", "alpha", weights(2, 2), shift=1),
+        ),
+        readout=FirstSpike("alpha"),
+    )
+
+
+def values_through_tables() -> Graph:
+    """An encoder, a linear memory and a table, read out as a softmax; one current saturates."""
+    table = np.linspace(-30000, 30000, 257).astype(np.int16)
+    return Graph(
+        input=AnalogInput("input", ints(np.int8, 3, -2), bits=8),
+        populations=(
+            Integrator("encoder", ints(np.uint16, 0), ints(np.int32, 0), shift=2),
+            LinearState(
+                "memory",
+                matrix=weights(2, 2).astype(np.int16) * 256,
+                matrix_shift=ints(np.uint8, 14, 15),
+                shift=ints(np.uint8, 1, 0),
+            ),
+            Integrator(
+                "out",
+                ints(np.uint16, 100, 30000),
+                ints(np.int32, 4, -4),
+                activation=Activation.TABLE,
+                table=table,
+            ),
+        ),
+        projections=(
+            Dense("input", "encoder", weights(1, 2), shift=1),
+            Dense("encoder", "memory", weights(2, 1)),
+            Dense("memory", "out", weights(2, 2), shift=12),
+            Dense("out", "out", weights(2, 2) // 16, bits=4),
+        ),
+        readout=SoftmaxSum("out", np.arange(256, 0, -1).astype(np.uint16), 4),
+    )
+
+
+def maps_of_values_and_spikes() -> Graph:
+    return Graph(
+        input=AnalogInput("input", np.zeros(12, np.int8), bits=4),
+        populations=(
+            Integrator(
+                "map", ints(np.uint16, 0), np.zeros(8, np.int32), bits=8, activation=Activation.RELU
+            ),
+            LIF(
+                "pooled",
+                decay=ints(np.uint16, 20000),
+                threshold=np.full(4, 30, np.int32),
+                bias=np.zeros(4, np.int32),
+                reset=Reset.ZERO_AT_ONCE,
+                fire=Fire.REACHES,
+            ),
+        ),
+        projections=(
+            Conv(
+                "input", "map", weights(2, 2, 1, 4),
+                Window((2, 3, 2), (1, 2, 4), (2, 2), (2, 1), (1, 0)), shift=1, groups=2,
+            ),
+            SumPool("map", "pooled", Window((1, 2, 4), (1, 1, 4), (1, 2))),
+            Conv("pooled", "pooled", weights(1, 1, 4, 4), Window((1, 1, 4), (1, 1, 4), (1, 1))),
+        ),
+        readout=SpikeCount("pooled"),
+    )  # fmt: skip
+
+
+def delays_of_channels_and_synapses() -> Graph:
+    late = np.random.default_rng(9).integers(0, 4, (2, 2, 3)).astype(np.uint8)
+    late[1] = (late[0] + 1) % 5
+    return Graph(
+        input=SpikeInput("input", 3),
+        populations=(
+            DelayLine("line", "input", ints(np.uint8, 0, 2, 5)),
+            Integrator("trace", ints(np.uint16, 30000), ints(np.int32, 0, 0, 0), bits=6),
+            LIF(
+                "out",
+                decay=ints(np.uint16, 29000),
+                threshold=ints(np.int32, 40, 90),
+                bias=ints(np.int32, 0, 0),
+                reset=Reset.SUBTRACT_AT_ONCE,
+            ),
+        ),
+        projections=(
+            Dense("line", "trace", weights(3, 3)),
+            DelayedSynapses.from_dense("line", "out", weights(2, 2, 3), late, 2),
+            DelayedSynapses.from_dense("trace", "out", weights(2, 3), late[0]),
+        ),
+        readout=Potential("out", PotentialMode.MAX),
+    )
+
+
+def narrow_weights_of_many_sources() -> Graph:
+    return with_selftest(
+        Graph(
+            input=SpikeInput("input", 3),
+            populations=(
+                LIF(
+                    "hidden",
+                    decay=ints(np.uint16, 29000),
+                    threshold=ints(np.int32, 4, 9, 3),
+                    bias=ints(np.int32, 0, 0, 0),
+                    reset=Reset.SUBTRACT,
+                ),
+                LIF(
+                    "out",
+                    decay=ints(np.uint16, 29000),
+                    threshold=ints(np.int32, 4, 9),
+                    bias=ints(np.int32, 0, 0),
+                    reset=Reset.NONE,
+                ),
+            ),
+            projections=(
+                Dense("input", "hidden", weights(3, 3) // 16, bits=4),
+                Dense("out", "hidden", weights(3, 2) // 16, bits=4),
+                Dense("hidden", "hidden", weights(3, 3), shift=1),
+                Dense("input", "out", weights(2, 3) // 64, bits=2),
+                Dense("hidden", "out", weights(2, 3) // 64, bits=2),
+            ),
+            readout=Potential("out", PotentialMode.SUM),
+        )
+    )
+
+
 GOLDEN = {
     model.__name__: model()
     for model in (
@@ -208,6 +432,12 @@ GOLDEN = {
         more_than_a_tile_of_neurons,
         everything_at_its_bound,
         one_neuron,
+        bits_shifted_and_counted,
+        thresholds_that_adapt,
+        values_through_tables,
+        maps_of_values_and_spikes,
+        delays_of_channels_and_synapses,
+        narrow_weights_of_many_sources,
     )
 }
 each_golden = pytest.mark.parametrize("model", GOLDEN)
@@ -254,17 +484,48 @@ def patched(image: bytes, at: int, layout: str, value: int) -> bytes:
 
 
 def test_the_golden_models_use_every_operation() -> None:
-    populations = [p for model in GOLDEN.values() for p in model.populations]
-    projections = [p for model in GOLDEN.values() for p in model.projections]
-    readouts = [model.readout for model in GOLDEN.values()]
+    models = GOLDEN.values()
+    populations = [p for model in models for p in model.populations]
+    projections = [p for model in models for p in model.projections]
+    readouts = [model.readout for model in models]
     parts = {type(p) for p in (*populations, *projections, *readouts)}
-    assert parts >= {*get_args(graph.Population), graph.Projection, *get_args(graph.Readout)}
-    assert {type(model.input) for model in GOLDEN.values()} == {*get_args(graph.Input)}
-    assert {p.reset for p in populations} == {*Reset}
+    assert parts >= {
+        *get_args(graph.Population),
+        *get_args(graph.Projection),
+        *get_args(graph.Readout),
+    }
+    assert {type(model.input) for model in models} == {*get_args(graph.Input)}
+    neurons = [p for p in populations if isinstance(p, LIF)]
+    for name, choices in (
+        ("reset", Reset), ("rule", DecayRule), ("fire", Fire), ("conduction", Conduction),
+    ):  # fmt: skip
+        assert {getattr(p, name) for p in neurons} == {*choices}, name
+    for name in ("synaptic_decay", "inhibitory_decay", "membrane_bias", "floor", "reset_to"):
+        assert {getattr(p, name) is None for p in neurons} == {False, True}, name
+    for name in ("decay", "synaptic_decay", "floor"):
+        lengths = {len(getattr(p, name)) > 1 for p in neurons if getattr(p, name) is not None}
+        assert lengths == {False, True}, name
+    assert {p.plain for p in neurons} == {False, True}
+    assert {p.emits_values for p in neurons} == {False, True}
+    adaptations = [p.adaptation for p in neurons if p.adaptation is not None]
+    assert {(a.old, a.refractory is None) for a in adaptations} >= {(True, True), (False, False)}
+    integrators = [p for p in populations if isinstance(p, Integrator)]
+    assert {p.activation for p in integrators} == {*Activation}
+    dense = [p for p in projections if isinstance(p, Dense)]
+    assert {(p.bits, p.blocks > 1) for p in dense} >= {(8, False), (8, True), (4, False)}
+    assert {p.bits for p in dense} == {8, 4, 2}
+    assert {p.port for p in dense} == {*Port}
     assert {r.mode for r in readouts if isinstance(r, Potential)} == {*PotentialMode}
-    assert {len(p.decay) > 1 for p in populations} == {False, True}
-    assert {p.blocks > 1 for p in projections} == {False, True}
-    assert {model.selftest is None for model in GOLDEN.values()} == {False, True}
+    assert {saturates(m, p) for m in models for p in m.populations} == {False, True}
+    looked_back_on = {
+        m.part(p.source).emits_values
+        for m in models
+        for p in m.projections
+        if isinstance(p, DelayedSynapses)
+    }
+    assert looked_back_on == {False, True}
+    assert any(len(group) > 1 for m in models for group in blob._groups(m))
+    assert {model.selftest is None for model in models} == {False, True}
 
 
 @each_golden
@@ -308,7 +569,8 @@ def test_a_truncation_with_a_sound_crc_stays_in_bounds(hostile: Hostile, model: 
 def test_a_changed_byte_with_a_sound_crc_stays_in_bounds(hostile: Hostile, model: str) -> None:
     image = pack_image(GOLDEN[model])
     verdicts = hostile.verdicts("repair", image)
-    assert set(verdicts) == {"ran", "magic", "version", "format", "bound"}
+    assert {"ran", "magic", "version", "format"} <= set(verdicts)
+    assert set(verdicts) <= {"ran", "magic", "version", "format", "bound", "arena"}
     assert sum(verdicts.values()) >= (len(image) - 8) * 255
     assert verdicts["ran"] > 20 * 255
     assert verdicts["format"] > 50 * 255
@@ -318,18 +580,18 @@ def test_a_changed_byte_with_a_sound_crc_stays_in_bounds(hostile: Hostile, model
 def test_many_changes_with_a_sound_crc_stay_in_bounds(hostile: Hostile, model: str) -> None:
     verdicts = hostile.verdicts("scramble", pack_image(GOLDEN[model]), 300_000)
     assert sum(verdicts.values()) == 300_000
-    assert verdicts["ran"] > 15_000
-    assert verdicts["bound"] > 1_000
+    assert verdicts["ran"] > 5_000
+    assert verdicts["bound"] > 100
 
 
 def test_garbage_with_a_sound_crc_stays_in_bounds(hostile: Hostile) -> None:
     verdicts = hostile.verdicts("garbage", b"", 300_000)
     assert sum(verdicts.values()) == 300_000
-    assert verdicts["ran"] > 30_000
-    assert verdicts["bound"] > 30_000
+    assert verdicts["ran"] > 5_000
+    assert verdicts["bound"] > 5_000
 
 
-INPUT, MEMORY, OUT, TO_MEMORY, FEEDBACK = 64, 96, 128, 160, 192  # records of the model below
+INPUT, MEMORY, OUT, TO_MEMORY, FEEDBACK = 64, 128, 192, 256, 304  # records of the model below
 
 
 @pytest.mark.parametrize(
@@ -343,45 +605,45 @@ INPUT, MEMORY, OUT, TO_MEMORY, FEEDBACK = 64, 96, 128, 160, 192  # records of th
         pytest.param(28, "<I", 0, id="populations over the header"),
         pytest.param(28, "<I", 66, id="populations at an odd place"),
         pytest.param(28, "<I", 2**32 - 4, id="populations whose end wraps"),
-        pytest.param(32, "<I", 2**32 - 32, id="projections whose end wraps"),
+        pytest.param(32, "<I", 2**32 - 48, id="projections whose end wraps"),
         pytest.param(36, "<H", 0, id="read-out of the input"),
         pytest.param(36, "<H", 3, id="read-out of no population"),
-        pytest.param(38, "<B", 2, id="unknown read-out"),
+        pytest.param(38, "<B", 4, id="unknown read-out"),
         pytest.param(39, "<B", 3, id="unknown read-out mode"),
         pytest.param(40, "<I", 2**32 - 4, id="self-test past the end"),
         pytest.param(48, "<H", 65535, id="self-test of 65535 steps"),
         pytest.param(60, "<I", 1, id="reserved field in use"),
         pytest.param(INPUT, "<B", 2, id="neurons as input"),
         pytest.param(INPUT + 4, "<H", 0, id="input of no channels"),
-        pytest.param(INPUT + 8, "<I", 256, id="fraction bits of spikes"),
-        pytest.param(INPUT + 26, "<H", 1, id="projection into the input"),
+        pytest.param(INPUT + 12, "<I", 256, id="fraction bits of spikes"),
+        pytest.param(INPUT + 10, "<H", 1, id="projection into the input"),
         pytest.param(MEMORY, "<B", 0, id="second input"),
-        pytest.param(MEMORY, "<B", 4, id="unknown neurons"),
-        pytest.param(MEMORY + 1, "<B", 4, id="unknown reset"),
+        pytest.param(MEMORY, "<B", 7, id="unknown neurons"),
+        pytest.param(MEMORY + 56, "<B", 7, id="unknown reset"),
         pytest.param(MEMORY + 2, "<B", 2, id="synaptic decays of LIF"),
         pytest.param(MEMORY + 4, "<H", 0, id="population of no neurons"),
         pytest.param(MEMORY + 4, "<H", 65535, id="population of 65535 neurons"),
-        pytest.param(MEMORY + 8, "<I", 2**32 - 4, id="decay past the end"),
-        pytest.param(MEMORY + 12, "<I", 2**32 - 16, id="synaptic decay of LIF past the end"),
+        pytest.param(MEMORY + 12, "<I", 2**32 - 4, id="decay past the end"),
+        pytest.param(MEMORY + 24, "<I", 2**32 - 16, id="synaptic decay past the end of all"),
         pytest.param(MEMORY + 16, "<I", 2**32 - 16, id="threshold whose end wraps"),
         pytest.param(MEMORY + 20, "<I", 2**31, id="bias past the end"),
         pytest.param(MEMORY + 20, "<I", 257, id="bias at an odd place"),
-        pytest.param(MEMORY + 24, "<H", 1, id="first projection left out"),
-        pytest.param(MEMORY + 26, "<H", 65535, id="65535 projections into one population"),
-        pytest.param(OUT + 12, "<I", 2**32 - 4, id="synaptic decay past the end"),
-        pytest.param(TO_MEMORY, "<B", 1, id="unknown projection"),
+        pytest.param(MEMORY + 8, "<H", 1, id="first projection left out"),
+        pytest.param(MEMORY + 10, "<H", 65535, id="65535 projections into one population"),
+        pytest.param(OUT + 24, "<I", 2**32 - 4, id="synaptic decay past the end"),
+        pytest.param(TO_MEMORY, "<B", 7, id="unknown projection"),
         pytest.param(TO_MEMORY + 1, "<B", 21, id="shift of 21"),
         pytest.param(TO_MEMORY + 1, "<B", 32, id="shift of 32"),
         pytest.param(TO_MEMORY + 1, "<B", 255, id="shift of 255"),
         pytest.param(FEEDBACK + 4, "<H", 2, id="target out of turn"),
         pytest.param(TO_MEMORY + 2, "<H", 3, id="source that is not there"),
         pytest.param(TO_MEMORY + 4, "<H", 65535, id="target that is not there"),
-        pytest.param(TO_MEMORY + 6, "<H", 0, id="no blocks"),
-        pytest.param(TO_MEMORY + 6, "<H", 32770, id="blocks whose product passes 16 bits"),
-        pytest.param(TO_MEMORY + 8, "<H", 4, id="more inputs than the source has"),
-        pytest.param(TO_MEMORY + 10, "<H", 6, id="more outputs than the target has"),
-        pytest.param(TO_MEMORY + 12, "<I", 2**32 - 8, id="weights past the end"),
-        pytest.param(TO_MEMORY + 12, "<I", 259, id="weights at an odd place"),
+        pytest.param(TO_MEMORY + 12, "<H", 0, id="no blocks"),
+        pytest.param(TO_MEMORY + 12, "<H", 32770, id="blocks whose product passes 16 bits"),
+        pytest.param(TO_MEMORY + 14, "<H", 4, id="more inputs than the source has"),
+        pytest.param(TO_MEMORY + 16, "<H", 6, id="more outputs than the target has"),
+        pytest.param(TO_MEMORY + 8, "<I", 2**32 - 8, id="weights past the end"),
+        pytest.param(TO_MEMORY + 8, "<I", 259, id="weights at an odd place"),
     ],
 )
 def test_a_record_that_breaks_a_rule_is_refused(
@@ -392,15 +654,15 @@ def test_a_record_that_breaks_a_rule_is_refused(
 
 
 def test_fraction_bits_past_the_end_are_refused(hostile: Hostile) -> None:
-    image = patched(pack_image(analog_to_leaky()), INPUT + 8, "<I", 2**32 - 4)
+    image = patched(pack_image(analog_to_leaky()), INPUT + 12, "<I", 2**32 - 4)
     assert hostile.verdicts("run", image) == {"format": 1}
 
 
 @pytest.mark.parametrize(
     ("model", "array", "layout", "value"),
     [
-        pytest.param(shared_blocks_with_feedback, MEMORY + 8, "<H", 32769, id="decay"),
-        pytest.param(shared_blocks_with_feedback, OUT + 12, "<H", 65535, id="synaptic decay"),
+        pytest.param(shared_blocks_with_feedback, MEMORY + 12, "<H", 32769, id="decay"),
+        pytest.param(shared_blocks_with_feedback, OUT + 24, "<H", 65535, id="synaptic decay"),
         pytest.param(shared_blocks_with_feedback, OUT + 16, "<i", NEVER + 1, id="threshold"),
         pytest.param(shared_blocks_with_feedback, OUT + 16, "<i", -(2**31), id="lowest threshold"),
         pytest.param(shared_blocks_with_feedback, OUT + 16, "<i", -1, id="threshold below 0"),
@@ -409,10 +671,16 @@ def test_fraction_bits_past_the_end_are_refused(hostile: Hostile) -> None:
         pytest.param(
             everything_at_its_bound, MEMORY + 16, "<i", 1 << 29, id="threshold to subtract"
         ),
-        pytest.param(everything_at_its_bound, OUT + 20, "<i", 1 << 28, id="current, by its bias"),
+        pytest.param(
+            shared_blocks_with_feedback,
+            MEMORY + 20,
+            "<i",
+            CURRENT_BOUND - 1,
+            id="current, by its bias",
+        ),
         pytest.param(one_neuron, MEMORY + 20, "<i", CURRENT_BOUND, id="bias alone"),
-        pytest.param(analog_to_leaky, INPUT + 8, "<b", 31, id="fraction bits"),
-        pytest.param(analog_to_leaky, INPUT + 8, "<b", -16, id="fraction bits below 0"),
+        pytest.param(analog_to_leaky, INPUT + 12, "<b", 31, id="fraction bits"),
+        pytest.param(analog_to_leaky, INPUT + 12, "<b", -16, id="fraction bits below 0"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused(
@@ -424,10 +692,16 @@ def test_a_value_out_of_its_range_is_refused(
 
 
 def test_a_shift_that_lifts_the_current_past_its_bound_is_refused(hostile: Hostile) -> None:
+    image = pack_image(crowd())
+    shift = 64 + 2 * 64 + 1
+    assert hostile.verdicts("run", patched(image, shift, "<B", 12)) == {"ran": 1}
+    assert hostile.verdicts("run", patched(image, shift, "<B", 13)) == {"bound": 1}
+    assert hostile.verdicts("run", patched(image, shift, "<B", 20)) == {"bound": 1}
+
+
+def test_values_may_lift_a_current_past_its_bound_and_saturate(hostile: Hostile) -> None:
     image = pack_image(everything_at_its_bound())
-    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 5)) == {"ran": 1}
-    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 6)) == {"bound": 1}
-    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 20)) == {"bound": 1}
+    assert hostile.verdicts("run", patched(image, TO_MEMORY + 1, "<B", 20)) == {"ran": 1}
 
 
 @each_golden
@@ -440,18 +714,18 @@ def test_an_arena_that_is_too_small_is_refused_untouched(hostile: Hostile, model
 
 def overlapping(populations: int, size: int) -> bytes:
     """Many large populations in a small image: all of them share one array of zeros."""
-    tables_end = blob.HEADER.size + (1 + populations) * blob.POPULATION.size
-    lie_at = (tables_end, tables_end, tables_end, 0)
-    records = blob.POPULATION.pack(blob.SPIKE_INPUT, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
-    records += populations * blob.POPULATION.pack(
-        blob.POPULATION_CUBA_LIF, 0, 0, 0, size, 0, *lie_at, 0, 0
-    )
-    table, input_events, currents, scores = 12 * (1 + populations), 4, 4 * size, 4 * size
+    tables_end = blob.HEADER.size + (1 + populations) * blob.POPULATION_SIZE
+    decay, above, synaptic_decay = 3 * (tables_end,)
+    neurons = blob.NEURONS.pack(decay, above, 0, synaptic_decay, *7 * (0,), 0, 0, 1, 0, 31)
+    population = blob.POPULATION.pack(blob.NEURON, 0, 0, size, 0, 0, 0) + neurons
+    records = blob.POPULATION.pack(blob.SPIKE_INPUT, 0, 0, 1, 0, 0, 0).ljust(64, b"\0")
+    records += populations * population.ljust(blob.POPULATION_SIZE, b"\0")
+    slots, input_events, currents, scores = 24 * (1 + populations), 4, 4 * size, 4 * size
     state = populations * (8 * size + blob.align(2 * size))
-    arena = table + input_events + currents + state + scores
+    arena = slots + input_events + currents + state + scores
     header = blob.HEADER.pack(
         blob.MAGIC, blob.VERSION, blob.HEADER.size, 0, 0, arena % 2**32, 0, 1 + populations, 0,
-        blob.HEADER.size, tables_end, 1, blob.READOUT_SPIKE_COUNT, 0, 0, 0, 0, 0,
+        blob.HEADER.size, tables_end, 1, blob.SPIKE_COUNT, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
     return with_crc(header + records + bytes(4 * size))
 
@@ -461,9 +735,9 @@ def test_arrays_may_overlap(hostile: Hostile) -> None:
 
 
 def test_an_image_may_be_small_and_its_arena_large(hostile: Hostile) -> None:
-    image = overlapping(200, 5000)
+    image = overlapping(100, 5000)
     assert len(image) < 32 * 1024
-    assert hostile.says("arena", image, 64 * 1024) == {"needs": "10042416", "arena": "1"}
+    assert hostile.says("arena", image, 64 * 1024) == {"needs": "5042428", "arena": "1"}
 
 
 def test_an_arena_past_32_bits_does_not_wrap_to_a_small_one(hostile: Hostile) -> None:

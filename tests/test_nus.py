@@ -6,8 +6,6 @@ The test is the stack and the central. All goes in lock step: an event, then wha
 from __future__ import annotations
 
 import random
-import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +14,13 @@ import pytest
 from graphs import graphs_and_frames
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from native import APP, CORE, FIRMWARE, SANITIZERS, STRICT, TESTS, call, tool
+from nus import Program, build_nus
 from test_board import SUMMING, frames_of
 
 from edgesnn import blob, reference
 from edgesnn.devices import Board, Fate, Stream
 from edgesnn.graph import Graph, Int16Array
 
-NUS = FIRMWARE / "nus"
 RING = 2048
 LONGEST = 244
 
@@ -35,17 +32,13 @@ class Central:
         self.notified: list[int] = []
         self.ends: list[int] = []  # how many there were behind each event
         self.heard = b""
-        self._program = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._size = size
         self._refuses = None if seed is None else random.Random(seed)
-        self._settle()
+        self._program = Program(program, self._hear)
         self.listen(size)
 
     def event(self, kind: bytes, number: int, data: bytes = b"") -> None:
-        assert self._program.stdin is not None
-        self._program.stdin.write(kind + struct.pack("<H", number) + data)
-        self._program.stdin.flush()
-        self._settle()
+        self._program.event(kind, number, data)
         self.ends.append(len(self.notified))
 
     def listen(self, size: int) -> None:
@@ -63,32 +56,16 @@ class Central:
             self.event(b"w", len(chunk), chunk)
 
     def close(self) -> None:
-        assert self._program.stdin is not None
-        self._program.stdin.close()
-        assert self._program.wait(10) == 0
-        assert self._program.stdout is not None
-        self._program.stdout.close()
+        self._program.close()
 
-    def _settle(self) -> None:
-        out = self._program.stdout
-        assert out is not None
-        while True:
-            head = out.read(2)
-            assert len(head) == 2, "the program has ended: see what the sanitizers say"
-            (size,) = struct.unpack("<H", head)
-            if not size:
-                return
-            self.notified.append(size)
-            self.heard += out.read(size)
+    def _hear(self, data: bytes) -> None:
+        self.notified.append(len(data))
+        self.heard += data
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("nus") / "nus"
-    include = ("-I", FIRMWARE / "core", "-I", FIRMWARE / "app", "-I", NUS)
-    sources = (TESTS / "nus.c", NUS / "nus.c", *APP, *CORE)
-    call([tool("cc"), *STRICT, *SANITIZERS, *include, *sources, "-o", path])
-    return path
+    return build_nus(tmp_path_factory.mktemp("nus"))
 
 
 @pytest.fixture

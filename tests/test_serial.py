@@ -128,11 +128,7 @@ def test_a_port_that_is_open_elsewhere_is_not_shared(pty: tuple[int, str]) -> No
         ),
         ("socket://127.0.0.1:1", DeviceError, r"cannot be opened \(.*Connection refused\): check"),
         ("socket://nowhere", DeviceError, r"^port socket://nowhere cannot be opened \("),
-        (
-            "abacus://x",
-            MissingError,
-            r"^no transport is called 'abacus': there is qemu, serial, ",
-        ),
+        ("abacus://x", MissingError, r"^no transport is called 'abacus': there is .*serial, ses"),
     ],
 )
 def test_ports_that_cannot_be_opened(url: str, error: type[Exception], words: str) -> None:

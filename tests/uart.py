@@ -44,6 +44,11 @@ class Uart:
         with self._lock:
             self._notify, self._size = notify, size
 
+    @property
+    def linked(self) -> bool:
+        """Whether a central listens."""
+        return self._notify is not None
+
     def lose_after(self, notifications: int, lose: Callable[[], None]) -> None:
         """Call `lose` in the place of the notification after that many more."""
         with self._lock:

@@ -286,6 +286,16 @@ static uint32_t result_bytes(const app *a, uint8_t what, uint16_t population) {
     return RESULT_BYTES + 4u * a->n_scores + extra;
 }
 
+/* whether there is anything of that kind in a population */
+static int gives(const app *a, uint8_t what, uint16_t population) {
+    const int16_t *values;
+    if (population == 0 || population >= a->n_populations) {
+        return 0;
+    }
+    return what == ESNN_SPIKES ? esnn_values(&a->model, population, &values) == 0
+                               : esnn_potentials(&a->model, population) != NULL;
+}
+
 static void on_subscribe(app *a, const uint8_t *payload, size_t size) {
     if (size != 4) {
         answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
@@ -293,8 +303,7 @@ static void on_subscribe(app *a, const uint8_t *payload, size_t size) {
     }
     const uint8_t what = payload[0];
     const uint16_t population = get16(payload + 2);
-    if (what > ESNN_POTENTIALS ||
-        (what != ESNN_NOTHING && (population == 0 || population >= a->n_populations))) {
+    if (what > ESNN_POTENTIALS || (what != ESNN_NOTHING && !gives(a, what, population))) {
         answer_status(a, ESNN_ERR_POPULATION, population, a->n_populations);
         return;
     }

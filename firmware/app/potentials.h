@@ -5,7 +5,8 @@
 
 #include "esnn.h"
 
-/* Membranes of a population (not 0, the input) after the last step, esnn_size of them. */
+/* Membranes of a population (not 0, the input) after the last step, esnn_size of them; NULL if it
+ * has none. */
 const int32_t *esnn_potentials(const esnn_model *m, uint16_t population);
 
 #endif

@@ -17,7 +17,7 @@ static int32_t *scores_of(const esnn_model *m) {
 
 /* Whether the membranes of a plain LIF population provably stay below 2^30. Where |v| <= V, the
  * next one is at most V decay + 1/2 + current + threshold: not above V for the V taken here. */
-static int stays_free(const esnn_header *h, uint16_t k) {
+ESNN_ONCE static int stays_free(const esnn_header *h, uint16_t k) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *p = &esnn_populations_of(image)[k];
     const esnn_neurons *n = &p->as.neurons;
@@ -34,43 +34,30 @@ static int stays_free(const esnn_header *h, uint16_t k) {
     return most * ESNN_DECAY_ONE < (uint64_t)ESNN_NEVER * lost;
 }
 
-esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena,
-                      size_t arena_size) {
-    esnn_info info;
+ESNN_ONCE esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena,
+                                size_t arena_size) {
     if (m == NULL || arena == NULL) {
         return ESNN_ERR_ARGUMENT;
     }
     if (((uintptr_t)arena & 3u) != 0) {
         return ESNN_ERR_ALIGN;
     }
-    const esnn_status status = esnn_check(image, size, &info);
+    const esnn_status status = esnn_check(image, size, NULL);
     if (status != ESNN_OK) {
         return status;
     }
-    if (arena_size < info.arena_bytes) {
+    const esnn_header *h = esnn_header_of(image);
+    if (arena_size < h->arena_bytes) {
         return ESNN_ERR_ARENA;
     }
-    const esnn_header *h = esnn_header_of(image);
-    int raises;
-    const uint32_t currents = info.n_populations * (uint32_t)sizeof(esnn_slot);
-    const uint32_t current_bytes = esnn_current_bytes(h, &raises);
-    *m = (esnn_model){.image = (const uint8_t *)image, .arena = (uint8_t *)arena};
-    m->currents = currents;
-    m->raised = raises ? currents + current_bytes : 0;
-    const esnn_population *p = esnn_populations_of(m->image);
+    m->image = (const uint8_t *)image;
+    m->arena = (uint8_t *)arena;
     esnn_slot *slots = esnn_slots_of(m->arena);
-    uint32_t offset = currents + (raises ? 2u : 1u) * current_bytes;
-    for (uint16_t k = 0; k < info.n_populations; k++) {
-        slots[k] = (esnn_slot){.state = offset};
-        slots[k].output = slots[k].state + esnn_state_bytes(&p[k]);
-        slots[k].history = slots[k].output;
-        if (p[k].kind != ESNN_ANALOG_INPUT) {
-            slots[k].history += esnn_align(2u * p[k].size);
-        }
-        offset = slots[k].history + p[k].history * esnn_history_bytes(&p[k]);
-        if (k > 0 && esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
+    (void)esnn_lay_out(h, m, slots);
+    for (uint16_t k = 1; k < h->n_populations; k++) {
+        if (esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
             slots[k].flags = ESNN_SATURATES;
-        } else if (p[k].kind == ESNN_LIF && stays_free(h, k)) {
+        } else if (esnn_populations_of(m->image)[k].kind == ESNN_LIF && stays_free(h, k)) {
             slots[k].flags = ESNN_FREE;
         }
     }
@@ -78,7 +65,7 @@ esnn_status esnn_load(esnn_model *m, const void *image, size_t size, void *arena
     return ESNN_OK;
 }
 
-void esnn_reset(esnn_model *m) {
+ESNN_ONCE void esnn_reset(esnn_model *m) {
     const esnn_header *h = esnn_header_of(m->image);
     esnn_slot *slots = esnn_slots_of(m->arena);
     const uint32_t first = slots[0].state; /* what lies before is rewritten in every step */
@@ -92,29 +79,28 @@ void esnn_reset(esnn_model *m) {
     m->step = 0;
 }
 
-/* whether the source of a projection has emitted nothing for as long as the projection looks back
- */
-static int silent(const esnn_slot *slots, const esnn_projection *q) {
-    return slots[q->source].quiet > (q->kind == ESNN_DELAYED ? q->as.delayed.longest : 0u);
-}
-
-/* whether a step cannot raise a membrane of the population: then it needs no currents */
-static int idle(const esnn_model *m, const esnn_population *p, const esnn_slot *slot) {
-    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    int quiet = p->kind == ESNN_LIF && p->as.neurons.bias == 0 && slot->n_events == 0;
-    for (uint16_t j = 0; quiet && j < p->n_projections; j++) {
-        quiet = silent(esnn_slots_of(m->arena), &q[j]);
+/* whether the sources of a projection have emitted nothing for as long as it looks back */
+static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projection *q) {
+    const uint32_t quiet = slots[q->source].quiet;
+    if (quiet == 0) {
+        return 0;
     }
-    return quiet;
+    if (q->kind == ESNN_DELAYED) {
+        return quiet > q->as.delayed.longest;
+    }
+    if (q->kind <= ESNN_DENSE2) {
+        const uint16_t *sources = esnn_u16(m->image, q->as.dense.sources);
+        for (uint16_t k = 1; k < q->as.dense.n_sources; k++) {
+            if (slots[sources[k]].quiet == 0) {
+                return 0;
+            }
+        }
+    }
+    return 1;
 }
 
-/* the input of one population */
-static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
-                                  const int16_t *frame, esnn_result *out) {
-    const esnn_population *populations = esnn_populations_of(m->image);
-    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    const esnn_slot *slots = esnn_slots_of(m->arena);
-    const uint32_t bias = esnn_bias_of(p);
+/* the input of a population before any projection adds to it */
+static esnn_currents prepare(const esnn_model *m, const esnn_population *p, uint32_t bias) {
     esnn_currents in = {esnn_words(m->arena, m->currents), NULL};
     if (bias != 0) {
         memcpy(in.current, m->image + bias, 4u * (size_t)p->size);
@@ -125,21 +111,47 @@ static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
         in.raised = esnn_words(m->arena, m->raised);
         esnn_clear(in.raised, p->size);
     }
-    for (uint16_t j = 0; j < p->n_projections; j++, q++) {
-        if (silent(slots, q)) {
-            continue;
-        }
-        const int16_t *values = NULL;
-        if (populations[q->source].bits != 0) {
-            const uint16_t *output = esnn_halves(m->arena, slots[q->source].output);
-            values = q->source == 0 ? frame : (const int16_t *)output;
-        }
-        const uint32_t met = esnn_projection_operations[q->kind]->project(
-            m, q, q->port == ESNN_PORT_THRESHOLD ? in.raised : in.current, values);
-        *(values != NULL ? &out->macs : &out->synops) += met;
+    return in;
+}
+
+/* what one projection, which is not silent, adds */
+static void add(const esnn_model *m, const esnn_projection *q, const esnn_currents *in,
+                const int16_t *frame, esnn_result *out) {
+    const int16_t *values = NULL;
+    uint32_t *work = &out->synops;
+    if (esnn_populations_of(m->image)[q->source].bits != 0) {
+        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+        values = (const int16_t *)esnn_halves(m->arena, source->output);
+        values = q->source == 0 ? frame : values;
+        work = &out->macs;
     }
-    if (p->kind == ESNN_LINEAR_STATE) {
-        out->macs += (uint32_t)p->size * p->as.linear.order;
+    int32_t *target = q->port == ESNN_PORT_THRESHOLD ? in->raised : in->current;
+    *work += esnn_projection_operations[q->kind]->project(m, q, target, values);
+}
+
+/* the input of one population, with a NULL current where it cannot raise a membrane */
+static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
+                                  const esnn_slot *slot, const int16_t *frame, esnn_result *out) {
+    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
+    const esnn_projection *end = q + p->n_projections;
+    esnn_currents in = {NULL, NULL};
+    uint32_t bias = p->as.neurons.bias;
+    if (p->kind != ESNN_LIF) {
+        bias = esnn_bias_of(p);
+        in = prepare(m, p, bias);
+        if (p->kind == ESNN_LINEAR_STATE) {
+            out->macs += (uint32_t)p->size * p->as.linear.order;
+        }
+    } else if (slot->n_events > 0 || bias != 0) {
+        in = prepare(m, p, bias);
+    }
+    for (; q != end; q++) {
+        if (!silent(m, esnn_slots_of(m->arena), q)) {
+            if (in.current == NULL) {
+                in = prepare(m, p, bias);
+            }
+            add(m, q, &in, frame, out);
+        }
     }
     return in;
 }
@@ -177,22 +189,21 @@ static void emitted(const esnn_model *m, const esnn_population *p, esnn_slot *sl
 /* frame: the analog values, NULL for a spike input, whose events are in its slot */
 static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_header *h = esnn_header_of(m->image);
-    const esnn_population *p = esnn_populations_of(m->image);
-    esnn_slot *slots = esnn_slots_of(m->arena);
+    const esnn_population *first = esnn_populations_of(m->image), *p = first;
+    const esnn_population *end = first + h->n_populations;
+    esnn_slot *slot = esnn_slots_of(m->arena);
     *out = (esnn_result){.scores = scores_of(m), .n_scores = scores_count(h)};
-    emitted(m, p, slots,
-            frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slots->output));
-    for (uint16_t k = 1; k < h->n_populations; k++) {
-        esnn_currents in = {NULL, NULL};
-        if (!idle(m, &p[k], &slots[k])) {
-            in = sum_currents(m, &p[k], frame, out);
-        }
-        esnn_population_operations[p[k].kind]->update(m, k, &in);
-        emitted(m, &p[k], &slots[k], esnn_halves(m->arena, slots[k].output));
-        out->spikes += slots[k].n_events;
+    emitted(m, p, slot,
+            frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slot->output));
+    for (p++, slot++; p != end; p++, slot++) {
+        const esnn_currents in = sum_currents(m, p, slot, frame, out);
+        esnn_population_operations[p->kind]->update(m, p, slot, &in);
+        emitted(m, p, slot, esnn_halves(m->arena, slot->output));
+        out->spikes += slot->n_events;
     }
     const uint16_t answer = h->readout_population;
-    esnn_readout_operations[h->readout]->read(m, &p[answer], &slots[answer], scores_of(m));
+    esnn_readout_operations[h->readout]->read(m, &first[answer], &esnn_slots_of(m->arena)[answer],
+                                              scores_of(m));
     if (m->step != UINT32_MAX) {
         m->step++;
     }
@@ -284,22 +295,20 @@ size_t esnn_size(const esnn_model *m, uint16_t population) {
 
 uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
     const esnn_header *h = esnn_header_of(m->image);
+    const esnn_population *p = esnn_populations_of(m->image);
+    const esnn_slot *slots = esnn_slots_of(m->arena);
     for (uint16_t k = 1; k < h->n_populations; k++) {
-        const uint16_t *events;
-        const int16_t *values;
-        const size_t size = esnn_values(m, k, &values);
-        const uint16_t n = (uint16_t)esnn_events(m, k, &events);
-        if (size > 0) {
-            crc = esnn_crc32(crc, values, size * sizeof *values);
-        } else {
-            crc = esnn_crc32(crc, &n, sizeof n);
-            crc = esnn_crc32(crc, events, n * sizeof *events);
+        uint32_t n = p[k].size;
+        if (p[k].bits == 0) {
+            n = slots[k].n_events;
+            crc = esnn_crc32(crc, &n, sizeof(uint16_t)); /* little-endian: its lower half */
         }
+        crc = esnn_crc32(crc, esnn_halves(m->arena, slots[k].output), n * sizeof(uint16_t));
     }
     return esnn_crc32(crc, scores_of(m), 4u * (size_t)scores_count(h));
 }
 
-esnn_status esnn_selftest(esnn_model *m) {
+ESNN_ONCE esnn_status esnn_selftest(esnn_model *m) {
     if (m == NULL) {
         return ESNN_ERR_ARGUMENT;
     }

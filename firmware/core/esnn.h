@@ -53,7 +53,7 @@ typedef struct {
 typedef struct {
     const uint8_t *image;
     uint8_t *arena;
-    uint32_t step, currents, raised;
+    uint32_t step, currents, raised, list;
 } esnn_model;
 
 /* What one step gave. */

@@ -19,11 +19,18 @@ uint32_t esnn_crc32(uint32_t crc, const void *data, size_t size) {
     return ~crc;
 }
 
-int esnn_inside(const esnn_header *h, uint32_t offset, uint64_t bytes) {
-    return (offset & 3u) == 0 && offset <= h->length && bytes <= h->length - offset;
+ESNN_ONCE int esnn_inside(const esnn_header *h, uint32_t offset, uint32_t bytes) {
+    const uint32_t least = bytes > 0 ? (uint32_t)sizeof *h : 0u; /* 0 says that there is none */
+    return (offset & 3u) == 0 && offset >= least && offset <= h->length &&
+           bytes <= h->length - offset;
 }
 
-int esnn_all_zero(const uint32_t *words, size_t n) {
+ESNN_ONCE uint32_t esnn_times(uint32_t a, uint32_t b) {
+    const uint64_t product = (uint64_t)a * b;
+    return product > UINT32_MAX ? UINT32_MAX : (uint32_t)product;
+}
+
+ESNN_ONCE int esnn_all_zero(const uint32_t *words, size_t n) {
     uint32_t all = 0;
     for (size_t k = 0; k < n; k++) {
         all |= words[k];
@@ -31,8 +38,9 @@ int esnn_all_zero(const uint32_t *words, size_t n) {
     return all == 0;
 }
 
-esnn_status esnn_check_u16(const esnn_header *h, uint32_t offset, size_t n, uint32_t most) {
-    if (!esnn_inside(h, offset, 2u * (uint64_t)n)) {
+ESNN_ONCE esnn_status esnn_check_u16(const esnn_header *h, uint32_t offset, size_t n,
+                                     uint32_t most) {
+    if (!esnn_inside(h, offset, 2u * (uint32_t)n)) {
         return ESNN_ERR_FORMAT;
     }
     const uint16_t *values = esnn_u16((const uint8_t *)h, offset);
@@ -44,9 +52,9 @@ esnn_status esnn_check_u16(const esnn_header *h, uint32_t offset, size_t n, uint
     return ESNN_OK;
 }
 
-esnn_status esnn_check_i32(const esnn_header *h, uint32_t offset, size_t n, int32_t least,
-                           int32_t most) {
-    if (!esnn_inside(h, offset, 4u * (uint64_t)n)) {
+ESNN_ONCE esnn_status esnn_check_i32(const esnn_header *h, uint32_t offset, size_t n, int32_t least,
+                                     int32_t most) {
+    if (!esnn_inside(h, offset, 4u * (uint32_t)n)) {
         return ESNN_ERR_FORMAT;
     }
     const int32_t *values = esnn_i32((const uint8_t *)h, offset);
@@ -58,7 +66,7 @@ esnn_status esnn_check_i32(const esnn_header *h, uint32_t offset, size_t n, int3
     return ESNN_OK;
 }
 
-esnn_status esnn_check_bias(const esnn_header *h, uint32_t offset, size_t n) {
+ESNN_ONCE esnn_status esnn_check_bias(const esnn_header *h, uint32_t offset, size_t n) {
     const int32_t limit = ESNN_CURRENT_LIMIT - 1;
     return offset == 0 ? ESNN_OK : esnn_check_i32(h, offset, n, -limit, limit);
 }
@@ -76,23 +84,23 @@ uint32_t esnn_bias_of(const esnn_population *p) {
 }
 
 /* upper bound of how many synapses of a projection end at one neuron */
-static uint64_t fan_in(const esnn_header *h, const esnn_projection *q) {
+ESNN_ONCE static uint32_t fan_in(const esnn_header *h, const esnn_projection *q) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_window *w = &q->as.window;
     const esnn_delayed *d = &q->as.delayed;
     if (q->kind == ESNN_DELAYED) {
         const uint32_t listed = ((const uint32_t *)(const void *)(image + d->starts))[d->n_in];
-        const uint64_t most = (uint64_t)d->n_in * (d->longest + 1u);
+        const uint32_t most = d->n_in * (d->longest + 1u);
         return listed < most ? listed : most;
     }
     if (q->kind == ESNN_CONV || q->kind == ESNN_POOL) {
-        return (uint64_t)w->kernel_height * w->kernel_width * (w->in_channels / w->groups);
+        return (uint32_t)w->kernel_height * w->kernel_width * (w->in_channels / w->groups);
     }
     return q->as.dense.n_in;
 }
 
 /* binary places of the largest product of a weight and what its source emits, shifted */
-static uint32_t product_bits(const esnn_projection *q, const esnn_population *source) {
+ESNN_ONCE static uint32_t product_bits(const esnn_projection *q, const esnn_population *source) {
     uint32_t bits = q->shift + (source->bits != 0 ? source->bits - 1u : 0u);
     if (q->kind <= ESNN_DENSE_VALUES) {
         return bits + q->as.dense.bits - 1u;
@@ -100,12 +108,12 @@ static uint32_t product_bits(const esnn_projection *q, const esnn_population *so
     return q->kind == ESNN_POOL ? bits : bits + 7u;
 }
 
-uint32_t esnn_largest_current(const esnn_header *h, uint16_t k, uint8_t port) {
+ESNN_ONCE uint32_t esnn_largest_current(const esnn_header *h, uint16_t k, uint8_t port) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *populations = esnn_populations_of(image), *p = &populations[k];
     const esnn_projection *q = esnn_projections_of(image) + p->first_projection;
     const uint32_t bias = port == ESNN_PORT_CURRENT ? esnn_bias_of(p) : 0;
-    uint64_t bound = 0;
+    uint32_t bound = 0;
     for (size_t j = 0; bias != 0 && j < p->size; j++) {
         const int32_t b = esnn_i32(image, bias)[j];
         const uint32_t size = b < 0 ? 0u - (uint32_t)b : (uint32_t)b;
@@ -113,17 +121,20 @@ uint32_t esnn_largest_current(const esnn_header *h, uint16_t k, uint8_t port) {
     }
     for (uint16_t j = 0; j < p->n_projections; j++, q++) {
         if (q->port == port) {
-            const uint32_t bits = product_bits(q, &populations[q->source]);
-            bound += bits < 29u ? fan_in(h, q) << bits : ESNN_CURRENT_BOUND;
+            const uint32_t bits = product_bits(q, &populations[q->source]), n = fan_in(h, q);
+            if (bits >= 29u || n > (ESNN_CURRENT_BOUND >> bits)) {
+                return ESNN_CURRENT_BOUND;
+            }
+            bound += n << bits;
         }
         if (bound >= ESNN_CURRENT_BOUND) {
             return ESNN_CURRENT_BOUND;
         }
     }
-    return (uint32_t)bound;
+    return bound;
 }
 
-static esnn_status check_header(const void *image, size_t size) {
+ESNN_ONCE static esnn_status check_header(const void *image, size_t size) {
     const esnn_header *h = esnn_header_of(image);
     if (size < sizeof *h) {
         return ESNN_ERR_LENGTH;
@@ -142,14 +153,14 @@ static esnn_status check_header(const void *image, size_t size) {
         return ESNN_ERR_CRC;
     }
     if (h->zero != 0 || !esnn_all_zero(h->reserved, 2) || h->n_populations < 2 ||
-        !esnn_inside(h, h->populations, (uint64_t)h->n_populations * sizeof(esnn_population)) ||
-        !esnn_inside(h, h->projections, (uint64_t)h->n_projections * sizeof(esnn_projection))) {
+        !esnn_inside(h, h->populations, h->n_populations * (uint32_t)sizeof(esnn_population)) ||
+        !esnn_inside(h, h->projections, h->n_projections * (uint32_t)sizeof(esnn_projection))) {
         return ESNN_ERR_FORMAT;
     }
     return ESNN_OK;
 }
 
-static esnn_status check_input(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_input(const esnn_header *h, const esnn_population *p) {
     const int analog = p->kind == ESNN_ANALOG_INPUT;
     const uint32_t at = p->as.input.fraction_bits;
     if ((!analog && p->kind != ESNN_SPIKE_INPUT) || p->flags != 0 || p->first_projection != 0 ||
@@ -170,7 +181,7 @@ static esnn_status check_input(const esnn_header *h, const esnn_population *p) {
 
 /* what all projections have in common; the projections into population k must follow one another
  * from number `first` */
-static esnn_status check_heads(const esnn_header *h, uint16_t k, uint32_t first) {
+ESNN_ONCE static esnn_status check_heads(const esnn_header *h, uint16_t k, uint32_t first) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *p = &esnn_populations_of(image)[k];
     if (p->first_projection != first || p->n_projections > h->n_projections - first) {
@@ -188,7 +199,7 @@ static esnn_status check_heads(const esnn_header *h, uint16_t k, uint32_t first)
     return ESNN_OK;
 }
 
-static esnn_status check_population(const esnn_header *h, uint16_t k) {
+ESNN_ONCE static esnn_status check_population(const esnn_header *h, uint16_t k) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *p = &esnn_populations_of(image)[k];
     if (p->size == 0 || p->kind >= ESNN_POPULATION_KINDS) {
@@ -205,7 +216,7 @@ static esnn_status check_population(const esnn_header *h, uint16_t k) {
 }
 
 /* the projections into population k, whose records are in order, and what they add up to */
-static esnn_status check_projections(const esnn_header *h, uint16_t k) {
+ESNN_ONCE static esnn_status check_projections(const esnn_header *h, uint16_t k) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *p = &esnn_populations_of(image)[k];
     const esnn_projection *q = esnn_projections_of(image) + p->first_projection;
@@ -229,7 +240,7 @@ static esnn_status check_projections(const esnn_header *h, uint16_t k) {
                                                                                 : ESNN_ERR_BOUND;
 }
 
-uint32_t esnn_state_bytes(const esnn_population *p) {
+ESNN_ONCE static uint32_t state_bytes(const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     switch (p->kind) {
     case ESNN_NEURON:
@@ -250,35 +261,39 @@ uint32_t esnn_history_bytes(const esnn_population *p) {
     return p->bits != 0 ? esnn_align(2u * p->size) : 4u * esnn_bit_words(p->size);
 }
 
-uint32_t esnn_current_bytes(const esnn_header *h, int *raises) {
+ESNN_ONCE uint64_t esnn_lay_out(const esnn_header *h, esnn_model *m, esnn_slot *slots) {
     const esnn_population *p = esnn_populations_of((const uint8_t *)h);
     const esnn_projection *q = esnn_projections_of((const uint8_t *)h);
-    uint32_t widest = 0;
-    *raises = 0;
+    uint32_t widest = 0, list = 0;
+    int raises = 0;
     for (uint16_t k = 1; k < h->n_populations; k++) {
         widest = p[k].size > widest ? p[k].size : widest;
     }
-    for (uint16_t j = 0; j < h->n_projections; j++) {
-        *raises |= q[j].port == ESNN_PORT_THRESHOLD;
+    for (uint16_t j = 0; j < h->n_projections; j++, q++) {
+        raises |= q->port == ESNN_PORT_THRESHOLD;
+        if (q->kind <= ESNN_DENSE2 && q->as.dense.n_sources > 0) {
+            list = q->as.dense.n_in > list ? q->as.dense.n_in : list;
+        }
     }
-    return 4u * widest;
+    list = list < ESNN_LIST_MOST ? list : ESNN_LIST_MOST;
+    m->currents = h->n_populations * (uint32_t)sizeof(esnn_slot);
+    m->raised = raises ? m->currents + 4u * widest : 0;
+    m->list = m->currents + (raises ? 8u : 4u) * widest;
+    uint64_t at = m->list + esnn_align(2u * list);
+    for (uint16_t k = 0; k < h->n_populations; k++, p++) {
+        const uint32_t output = p->kind != ESNN_ANALOG_INPUT ? esnn_align(2u * p->size) : 0u;
+        const uint32_t state = state_bytes(p);
+        if (slots != NULL) {
+            slots[k] = (esnn_slot){.state = (uint32_t)at};
+            slots[k].output = slots[k].state + state;
+            slots[k].history = slots[k].output + output;
+        }
+        at += state + output + (uint64_t)p->history * esnn_history_bytes(p);
+    }
+    return at + 4u * esnn_populations_of((const uint8_t *)h)[h->readout_population].size;
 }
 
-/* RAM of the whole image; the layout that esnn_load lays out */
-static uint64_t arena_bytes(const esnn_header *h) {
-    const esnn_population *p = esnn_populations_of((const uint8_t *)h);
-    int raises;
-    uint64_t total = esnn_current_bytes(h, &raises);
-    total += raises ? total : 0u;
-    for (uint16_t k = 0; k < h->n_populations; k++) {
-        const uint32_t output = p[k].kind != ESNN_ANALOG_INPUT ? esnn_align(2u * p[k].size) : 0u;
-        total += sizeof(esnn_slot) + esnn_state_bytes(&p[k]) + output;
-        total += (uint64_t)p[k].history * esnn_history_bytes(&p[k]);
-    }
-    return total + 4u * p[h->readout_population].size;
-}
-
-static esnn_status check_readout(const esnn_header *h) {
+ESNN_ONCE static esnn_status check_readout(const esnn_header *h) {
     const esnn_population *p = esnn_populations_of((const uint8_t *)h);
     if (h->readout >= ESNN_READOUT_KINDS || h->readout_population == 0 ||
         h->readout_population >= h->n_populations) {
@@ -291,13 +306,24 @@ static esnn_status check_readout(const esnn_header *h) {
     return operation->check(h, &p[h->readout_population]);
 }
 
-static esnn_status check_selftest(const esnn_header *h) {
+ESNN_ONCE static esnn_status check_selftest(const esnn_header *h) {
     const esnn_population *input = esnn_populations_of((const uint8_t *)h);
-    const uint64_t frames = (uint64_t)h->selftest_steps * input->size * sizeof(int16_t);
-    return esnn_inside(h, h->selftest, frames) ? ESNN_OK : ESNN_ERR_FORMAT;
+    const uint32_t n = (uint32_t)h->selftest_steps * input->size;
+    if (!esnn_inside(h, h->selftest, esnn_times(n, sizeof(int16_t)))) {
+        return ESNN_ERR_FORMAT;
+    }
+    const int32_t limit = (int32_t)1 << (input->bits != 0 ? input->bits - 1u : 15u);
+    const uint16_t *values = esnn_u16((const uint8_t *)h, h->selftest);
+    for (size_t k = 0; k < n; k++) {
+        const int32_t value = (int16_t)values[k];
+        if (value < -limit || value > limit - 1) {
+            return ESNN_ERR_BOUND;
+        }
+    }
+    return ESNN_OK;
 }
 
-esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {
+ESNN_ONCE esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {
     if (image == NULL) {
         return ESNN_ERR_ARGUMENT;
     }
@@ -326,7 +352,8 @@ esnn_status esnn_check(const void *image, size_t size, esnn_info *info) {
     if (status != ESNN_OK) {
         return status;
     }
-    if (first != h->n_projections || arena_bytes(h) != h->arena_bytes) {
+    esnn_model m;
+    if (first != h->n_projections || esnn_lay_out(h, &m, NULL) != h->arena_bytes) {
         return ESNN_ERR_FORMAT;
     }
     if (info != NULL) {

@@ -20,7 +20,7 @@ static uint32_t next_set(const uint32_t *bits, uint32_t k, uint32_t n) {
     return n;
 }
 
-static esnn_status check_line(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_line(const esnn_header *h, const esnn_population *p) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *populations = esnn_populations_of(image);
     const esnn_delay_line *d = &p->as.delay;
@@ -39,11 +39,10 @@ static esnn_status check_line(const esnn_header *h, const esnn_population *p) {
 }
 
 /* The ring has a row of bits for each step to come; a spike is entered where it arrives. */
-static void update_line(const esnn_model *m, uint16_t number, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[number];
+static void update_line(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                        const esnn_currents *in) {
     const esnn_delay_line *d = &p->as.delay;
-    esnn_slot *slots = esnn_slots_of(m->arena), *slot = &slots[number];
-    const esnn_slot *source = &slots[d->source];
+    const esnn_slot *source = &esnn_slots_of(m->arena)[d->source];
     const uint16_t *arrived = esnn_halves(m->arena, source->output);
     const uint8_t *delays = m->image + d->delays;
     const uint32_t words = esnn_bit_words(p->size), rows = d->longest + 1u;
@@ -57,9 +56,9 @@ static void update_line(const esnn_model *m, uint16_t number, const esnn_current
     }
     uint32_t *now = ring + slot->ring * words;
     uint16_t *events = esnn_halves(m->arena, slot->output);
-    uint32_t n = 0;
-    for (uint32_t k = next_set(now, 0, p->size); k < p->size; k = next_set(now, k + 1u, p->size)) {
-        events[n++] = (uint16_t)k;
+    uint32_t n = 0, k = 0;
+    while ((k = next_set(now, k, p->size)) < p->size) {
+        events[n++] = (uint16_t)k++;
     }
     slot->n_events = n;
     memset(now, 0, words * sizeof *now);
@@ -79,7 +78,7 @@ static uint32_t post_of(const uint8_t *image, const esnn_delayed *d, uint32_t k)
 }
 
 /* the synapses of source neuron j: in buckets by delay, in each bucket ascending by target */
-static int sorted(const uint8_t *image, const esnn_delayed *d, uint32_t j) {
+ESNN_ONCE static int sorted(const uint8_t *image, const esnn_delayed *d, uint32_t j) {
     const uint32_t first = starts_of(image, d)[j], n = starts_of(image, d)[j + 1u] - first;
     const uint16_t *ends = esnn_u16(image, d->ends) + j * (d->longest + 1u);
     uint32_t begin = 0;
@@ -98,22 +97,22 @@ static int sorted(const uint8_t *image, const esnn_delayed *d, uint32_t j) {
     return begin == n;
 }
 
-static esnn_status check_delayed(const esnn_header *h, const esnn_projection *q) {
+ESNN_ONCE static esnn_status check_delayed(const esnn_header *h, const esnn_projection *q) {
     const uint8_t *image = (const uint8_t *)h;
     const esnn_population *populations = esnn_populations_of(image);
     const esnn_delayed *d = &q->as.delayed;
-    const uint64_t rows = d->longest + 1u;
+    const uint32_t rows = d->longest + 1u;
     if (d->zero != 0 || !esnn_all_zero(d->reserved, 4) || d->longest > ESNN_MAX_DELAY ||
         d->n_in != populations[q->source].size || d->n_out != populations[q->target].size ||
         rows > populations[q->source].history ||
-        !esnn_inside(h, d->starts, 4u * (d->n_in + (uint64_t)1)) ||
+        !esnn_inside(h, d->starts, 4u * (d->n_in + 1u)) ||
         !esnn_inside(h, d->ends, 2u * rows * d->n_in)) {
         return ESNN_ERR_FORMAT;
     }
     const uint32_t *starts = starts_of(image, d);
     const uint32_t n = starts[d->n_in];
     if (starts[0] != 0 || n == 0 || !esnn_inside(h, q->weights, n) ||
-        !esnn_inside(h, d->post, (d->n_out <= 256u ? 1u : 2u) * (uint64_t)n)) {
+        !esnn_inside(h, d->post, esnn_times(n, d->n_out <= 256u ? 1u : 2u))) {
         return ESNN_ERR_FORMAT;
     }
     for (uint32_t j = 0; j < d->n_in; j++) {
@@ -192,9 +191,9 @@ static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, i
         } else {
             const uint32_t *then =
                 (const uint32_t *)(const void *)(past + row * 4u * esnn_bit_words(d->n_in));
-            for (uint32_t j = next_set(then, 0, d->n_in); j < d->n_in;
-                 j = next_set(then, j + 1u, d->n_in)) {
-                met += arrive(m, q, current, j, delay, scale);
+            uint32_t j = 0;
+            while ((j = next_set(then, j, d->n_in)) < d->n_in) {
+                met += arrive(m, q, current, j++, delay, scale);
             }
         }
         row = row > 0 ? row - 1u : p->history - 1u;

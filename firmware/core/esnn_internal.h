@@ -55,6 +55,7 @@ enum {
     ESNN_RESET_SUBTRACT_RESIDUE
 };
 enum { ESNN_RULE_Q15, ESNN_RULE_TOWARD_ZERO, ESNN_RULE_BIT_SHIFT };
+enum { ESNN_JUMPED, ESNN_DECAYED, ESNN_LAGGED };
 enum { ESNN_IDENTITY, ESNN_RELU, ESNN_TABLE };
 enum { ESNN_PORT_CURRENT, ESNN_PORT_THRESHOLD };
 enum { ESNN_POTENTIAL_LAST, ESNN_POTENTIAL_MAX, ESNN_POTENTIAL_SUM };
@@ -70,9 +71,8 @@ enum {
     ESNN_STEP_PER_NEURON = 1 << 6,
     ESNN_REFRACTORY_PER_NEURON = 1 << 7,
     ESNN_REACHES = 1 << 8,
-    ESNN_LAGGED = 1 << 9,
-    ESNN_ADAPTS = 1 << 10,
-    ESNN_OLD = 1 << 11
+    ESNN_ADAPTS = 1 << 9,
+    ESNN_OLD = 1 << 10
 };
 
 typedef struct {
@@ -94,10 +94,10 @@ typedef struct {
 typedef struct {
     uint32_t decay, above, bias;
     uint32_t synaptic_decay, inhibitory_decay, floor, reset_to;
-    uint32_t adaptation_decay, adaptation_step, refractory;
+    uint32_t adaptation_decay, adaptation_step, refractory, membrane_bias;
     uint8_t reset, rule;
     uint16_t max_spikes;
-    uint32_t reserved[2];
+    uint8_t conduction, state_bits, zero[2];
 } esnn_neurons;
 
 typedef struct {
@@ -136,9 +136,14 @@ typedef struct {
     } as;
 } esnn_population;
 
+/* Several projections into one population that are alike but for their sources lie in an image as
+ * one, their weights side by side: sources then lists them, n_in is what they have together, and
+ * the source of the projection is the first of them. */
 typedef struct {
     uint16_t blocks, n_in, n_out, bits; /* n_in, n_out: of one block */
-    uint32_t reserved[7];
+    uint32_t sources;                   /* offset, 0: there is only one */
+    uint16_t n_sources, zero;
+    uint32_t reserved[5];
 } esnn_dense;
 
 typedef struct {
@@ -192,6 +197,13 @@ typedef char esnn_assert_arithmetic_shift[(-1 >> 1) == -1 ? 1 : -1];
  * tile after tile, in each tile a row of its width for every source neuron. A spike reads one row
  * of each tile, and a tile's sums stay in registers for all the spikes of a step. */
 #define ESNN_TILE 16u
+
+/* Of functions that run once a model, not in every step: small rather than fast. */
+#if defined(__GNUC__)
+#define ESNN_ONCE __attribute__((cold))
+#else
+#define ESNN_ONCE
+#endif
 
 static inline uint32_t esnn_align(uint32_t bytes) { return (bytes + 3u) & ~3u; }
 
@@ -248,7 +260,8 @@ typedef struct {
     esnn_status (*check)(const esnn_header *h, const esnn_population *p);
     /* states and output of one step; in->current is NULL where a plain LIF population has no input
      * and no reset due, and nowhere else */
-    void (*update)(const esnn_model *m, uint16_t k, const esnn_currents *in);
+    void (*update)(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in);
 } esnn_population_operation;
 
 typedef struct {
@@ -277,8 +290,13 @@ extern const esnn_population_operation *const esnn_population_operations[ESNN_PO
 extern const esnn_projection_operation *const esnn_projection_operations[ESNN_PROJECTION_KINDS];
 extern const esnn_readout_operation *const esnn_readout_operations[ESNN_READOUT_KINDS];
 
+/* so many events at most are put together */
+#define ESNN_LIST_MOST 256u
+
 /* For the checks. */
-int esnn_inside(const esnn_header *h, uint32_t offset, uint64_t bytes);
+int esnn_inside(const esnn_header *h, uint32_t offset, uint32_t bytes);
+/* a product, UINT32_MAX where it is larger: more than any image has */
+uint32_t esnn_times(uint32_t a, uint32_t b);
 int esnn_all_zero(const uint32_t *words, size_t n);
 /* an array is inside the image (FORMAT), its values in range (BOUND) */
 esnn_status esnn_check_u16(const esnn_header *h, uint32_t offset, size_t n, uint32_t most);
@@ -290,13 +308,14 @@ esnn_status esnn_check_bias(const esnn_header *h, uint32_t offset, size_t n);
  * or more */
 uint32_t esnn_largest_current(const esnn_header *h, uint16_t k, uint8_t port);
 
-/* The arena: offset of biases, 0 for none; bytes of the states of a population, of one step of its
- * history, and of a buffer of currents, of which there is a second where projections raise
- * thresholds. */
+/* offset of the biases of a population, 0 for none; bytes of one step of its history */
 uint32_t esnn_bias_of(const esnn_population *p);
-uint32_t esnn_state_bytes(const esnn_population *p);
 uint32_t esnn_history_bytes(const esnn_population *p);
-uint32_t esnn_current_bytes(const esnn_header *h, int *raises);
+/* The arena: slots, a buffer of currents, a second one where projections raise thresholds, a list
+ * in which the spikes of several sources are put together, the state, output and history of every
+ * population, and the scores. Enters where they are in a model and in its slots (NULL: only in the
+ * model); returns their bytes. */
+uint64_t esnn_lay_out(const esnn_header *h, esnn_model *m, esnn_slot *slots);
 
 /* (x * b + 2^14) >> 15 for 32-bit x without a 64-bit product, exact */
 static inline int32_t esnn_leak(int32_t x, uint32_t b) {
@@ -315,6 +334,7 @@ static inline int32_t esnn_add_saturating(int32_t a, int32_t b) {
     return a + b;
 }
 
+#define ESNN_MEMBRANE_BITS 31u
 #define ESNN_CURRENT_LIMIT ((int32_t)1 << 29)  /* of sat(x, 30) */
 #define ESNN_MEMBRANE_LIMIT ((int32_t)1 << 30) /* of sat(x, 31) */
 
@@ -333,6 +353,8 @@ static inline int32_t esnn_add_saturating(int32_t a, int32_t b) {
 #endif
 #elif defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)
 #define ESNN_KERNELS_RV32
+#elif defined(ESNN_HOST) /* set by who builds for a computer, and wants its vectors */
+#define ESNN_KERNELS_HOST
 #endif
 #endif
 
@@ -389,7 +411,19 @@ size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const in
                                     uint32_t decay, size_t n, uint16_t *events);
 uint32_t esnn_decay_portable(int32_t *v, size_t n, uint32_t decay);
 
-#if defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
+#if defined(ESNN_KERNELS_HOST)
+void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                       uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events);
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events);
+#define esnn_clear esnn_clear_portable
+#define esnn_dense4_events esnn_dense4_events_portable
+#define esnn_dense2_events esnn_dense2_events_portable
+#define esnn_blocks_events esnn_blocks_events_portable
+#define esnn_decay esnn_decay_portable
+#elif defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
 void esnn_clear(int32_t *current, size_t n);
 void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);

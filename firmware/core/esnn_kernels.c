@@ -15,6 +15,8 @@ const char *esnn_kernel_name(void) {
     return "packed bytes, Armv6-M";
 #elif defined(ESNN_KERNELS_RV32)
     return "packed bytes, RV32";
+#elif defined(ESNN_KERNELS_HOST)
+    return "vectors of this computer";
 #else
     return "portable C";
 #endif

@@ -307,9 +307,10 @@ void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, si
  * code, whose sum is then exact for 85 events. */
 #define EVENTS_IN_A_BYTE2 85u
 
-static void add_lanes(uint16x8_t lanes[2], uint8x16_t bytes) {
-    lanes[0] = vaddq_u16(lanes[0], vmovlbq_u8(bytes));
-    lanes[1] = vaddq_u16(lanes[1], vmovltq_u8(bytes));
+/* lanes stay in memory: for all of them and the sums there are not registers enough */
+static void add_lanes(uint16_t lanes[2][8], uint8x16_t bytes) {
+    vst1q_u16(lanes[0], vaddq_u16(vld1q_u16(lanes[0]), vmovlbq_u8(bytes)));
+    vst1q_u16(lanes[1], vaddq_u16(vld1q_u16(lanes[1]), vmovltq_u8(bytes)));
 }
 
 static void add_apart(int32_t *current, uint32x4_t offsets, int32x4_t sums, int32_t factor) {
@@ -322,7 +323,11 @@ static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, i
                   size_t bytes, size_t outputs, int32_t factor) {
     const mve_pred16_t wanted = vctp8q((uint32_t)bytes);
     const uint16x8_t start = vdupq_n_u16((uint16_t)(0u - 2u * (uint32_t)(end - events)));
-    uint16x8_t lanes[4][2] = {{start, start}, {start, start}, {start, start}, {start, start}};
+    uint16_t lanes[4][2][8];
+    for (size_t q = 0; q < 4u; q++) {
+        vst1q_u16(lanes[q][0], start);
+        vst1q_u16(lanes[q][1], start);
+    }
     do {
         const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE2);
         uint8x16_t s0 = vdupq_n_u8(0), s1 = s0, s2 = s0, s3 = s0;
@@ -341,8 +346,8 @@ static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, i
     if (outputs == ESNN_TILE2) {
         const uint32x4_t words = vmulq_n_u32(vidupq_n_u32(0, 1), 64); /* 16 currents apart */
         for (size_t q = 0; q < 4u; q++, current += 4) {
-            const int16x8_t even = vreinterpretq_s16_u16(lanes[q][0]);
-            const int16x8_t odd = vreinterpretq_s16_u16(lanes[q][1]);
+            const int16x8_t even = vreinterpretq_s16_u16(vld1q_u16(lanes[q][0]));
+            const int16x8_t odd = vreinterpretq_s16_u16(vld1q_u16(lanes[q][1]));
             add_apart(current, words, vmovlbq_s16(even), factor);
             add_apart(current + 1, words, vmovlbq_s16(odd), factor);
             add_apart(current + 2, words, vmovltq_s16(even), factor);
@@ -350,13 +355,9 @@ static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, i
         }
         return;
     }
-    int16_t sum[4][2][8];
-    for (size_t q = 0; q < 4u; q++) {
-        vst1q_s16(sum[q][0], vreinterpretq_s16_u16(lanes[q][0]));
-        vst1q_s16(sum[q][1], vreinterpretq_s16_u16(lanes[q][1]));
-    }
     for (size_t k = 0; k < outputs; k++) {
-        current[k] += sum[k / 4u % 4u][k % 2u][k / 16u * 2u + k % 4u / 2u] * factor;
+        const uint16_t sum = lanes[k / 4u % 4u][k % 2u][k / 16u * 2u + k % 4u / 2u];
+        current[k] += (int16_t)sum * factor;
     }
 }
 

@@ -6,11 +6,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
-static esnn_status check(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     if (p->bits != 0 || (p->flags & ~ESNN_REACHES) != 0 || n->rule != ESNN_RULE_Q15 ||
         n->max_spikes != 1 || n->reset > ESNN_RESET_ZERO_AT_ONCE ||
-        !esnn_all_zero(&n->synaptic_decay, 7) || !esnn_all_zero(n->reserved, 2)) {
+        !esnn_all_zero(&n->synaptic_decay, 8) || n->conduction != ESNN_JUMPED ||
+        n->state_bits != ESNN_MEMBRANE_BITS || (n->zero[0] | n->zero[1]) != 0) {
         return ESNN_ERR_FORMAT;
     }
     esnn_status status = esnn_check_u16(h, n->decay, 1, ESNN_DECAY_ONE - 1u);
@@ -26,15 +27,23 @@ static esnn_status check(const esnn_header *h, const esnn_population *p) {
 
 static void reset_before(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
                          const int32_t *above, int32_t *v, int32_t *current) {
-    const uint8_t reset = p->as.neurons.reset;
-    const int32_t reaches = (p->flags & ESNN_REACHES) != 0;
-    for (uint32_t e = 0; e < slot->n_events; e++) {
-        const uint16_t k = events[e];
-        if (reset == ESNN_RESET_SUBTRACT) {
-            current[k] -= above[k] + reaches;
-        } else {
-            v[k] = 0;
-            current[k] = reset == ESNN_RESET_ZERO ? current[k] : 0;
+    const uint16_t *last = events + slot->n_events;
+    if (p->as.neurons.reset == ESNN_RESET_SUBTRACT) {
+        for (const uint16_t *event = events; event != last; event++) {
+            current[*event] -= above[*event];
+        }
+        if ((p->flags & ESNN_REACHES) == 0) {
+            return;
+        }
+        for (const uint16_t *event = events; event != last; event++) {
+            current[*event] -= 1; /* the threshold is one more */
+        }
+        return;
+    }
+    for (const uint16_t *event = events; event != last; event++) {
+        v[*event] = 0;
+        if (p->as.neurons.reset == ESNN_RESET_ZERO_DISCARD) {
+            current[*event] = 0;
         }
     }
 }
@@ -49,10 +58,9 @@ static void reset_after(const esnn_population *p, const esnn_slot *slot, const u
     }
 }
 
-static void update(const esnn_model *m, uint16_t k, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[k];
+static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in) {
     const esnn_neurons *n = &p->as.neurons;
-    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
     const uint32_t decay = *esnn_u16(m->image, n->decay);
     const int32_t *above = esnn_i32(m->image, n->above);
     int32_t *v = esnn_words(m->arena, slot->state);
@@ -64,13 +72,15 @@ static void update(const esnn_model *m, uint16_t k, const esnn_currents *in) {
         }
         return;
     }
-    slot->flags &= (uint8_t)~ESNN_RESTING;
-    if (n->reset >= ESNN_RESET_SUBTRACT && n->reset <= ESNN_RESET_ZERO_DISCARD) {
+    const uint16_t flags = slot->flags;
+    const uint8_t reset = n->reset;
+    slot->flags = flags & (uint16_t)~ESNN_RESTING;
+    if (reset >= ESNN_RESET_SUBTRACT && reset <= ESNN_RESET_ZERO_DISCARD) {
         reset_before(p, slot, events, above, v, in->current);
     }
-    slot->n_events = (uint32_t)((slot->flags & ESNN_FREE) != 0 ? esnn_lif : esnn_lif_saturating)(
+    slot->n_events = (uint32_t)((flags & ESNN_FREE) != 0 ? esnn_lif : esnn_lif_saturating)(
         v, in->current, above, decay, p->size, events);
-    if (n->reset >= ESNN_RESET_SUBTRACT_AT_ONCE) {
+    if (reset >= ESNN_RESET_SUBTRACT_AT_ONCE) {
         reset_after(p, slot, events, above, v);
     }
 }

@@ -2,58 +2,76 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
-/* An array with an entry a neuron, or one entry for all: mask is then 0. */
+/* The arrays that hold an entry a neuron or one for all, in the order of their flags, and where in
+ * the record their offsets are. */
+enum { DECAY, SYNAPTIC, INHIBITORY, FLOOR, RESET_TO, ADAPTATION, STEP, REFRACTORY, PARAMETERS };
+static const uint8_t places[PARAMETERS] = {
+    offsetof(esnn_neurons, decay),
+    offsetof(esnn_neurons, synaptic_decay),
+    offsetof(esnn_neurons, inhibitory_decay),
+    offsetof(esnn_neurons, floor),
+    offsetof(esnn_neurons, reset_to),
+    offsetof(esnn_neurons, adaptation_decay),
+    offsetof(esnn_neurons, adaptation_step),
+    offsetof(esnn_neurons, refractory),
+};
+
+static uint32_t offset_of(const esnn_population *p, size_t which) {
+    const uint8_t *record = (const uint8_t *)&p->as.neurons;
+    return *(const uint32_t *)(const void *)(record + places[which]);
+}
+
+/* values NULL: there is none; mask 0: one entry for all */
 typedef struct {
     const void *values;
     size_t mask;
 } parameter;
 
-static parameter parameter_of(const uint8_t *image, uint32_t offset, const esnn_population *p,
-                              uint16_t per_neuron) {
-    const parameter found = {offset != 0 ? image + offset : NULL,
-                             (p->flags & per_neuron) != 0 ? ~(size_t)0 : 0};
-    return found;
+static uint32_t u16_of(const parameter *a, size_t k) {
+    return ((const uint16_t *)a->values)[k & a->mask];
 }
 
-static uint32_t u16_of(parameter a, size_t k) { return ((const uint16_t *)a.values)[k & a.mask]; }
-
-static int32_t i32_of(parameter a, size_t k) { return ((const int32_t *)a.values)[k & a.mask]; }
-
-/* how many entries an array has */
-static size_t entries(const esnn_population *p, uint16_t per_neuron) {
-    return (p->flags & per_neuron) != 0 ? p->size : 1u;
+static int32_t i32_of(const parameter *a, size_t k) {
+    return ((const int32_t *)a->values)[k & a->mask];
 }
 
-static esnn_status check_decay(const esnn_header *h, const esnn_population *p, uint32_t offset,
-                               uint16_t per_neuron) {
-    static const uint16_t most[] = {ESNN_DECAY_ONE, 1u << 12, 31u};
+ESNN_ONCE static esnn_status check_parameter(const esnn_header *h, const esnn_population *p,
+                                             size_t which) {
+    static const uint16_t largest_decay[] = {ESNN_DECAY_ONE, 1u << 12, 31u};
+    const uint32_t offset = offset_of(p, which);
+    const int per_neuron = (p->flags >> which & 1) != 0;
+    const size_t n = per_neuron ? p->size : 1u;
+    int32_t limit = (int32_t)ESNN_MAX_STEP;
     if (offset == 0) {
-        return (p->flags & per_neuron) != 0 ? ESNN_ERR_FORMAT : ESNN_OK;
+        return per_neuron ? ESNN_ERR_FORMAT : ESNN_OK;
     }
-    return esnn_check_u16(h, offset, entries(p, per_neuron), most[p->as.neurons.rule]);
-}
-
-static esnn_status check_optional(const esnn_header *h, const esnn_population *p, uint32_t offset,
-                                  uint16_t per_neuron, int32_t least, int32_t most) {
-    if (offset == 0) {
-        return (p->flags & per_neuron) != 0 ? ESNN_ERR_FORMAT : ESNN_OK;
+    switch (which) {
+    case FLOOR:
+        return esnn_check_i32(h, offset, n, -ESNN_MEMBRANE_LIMIT, 0);
+    case RESET_TO:
+        limit = ESNN_CURRENT_LIMIT - 1;
+        /* fall through */
+    case STEP:
+        return esnn_check_i32(h, offset, n, -limit, limit);
+    default:
+        return esnn_check_u16(h, offset, n, largest_decay[p->as.neurons.rule]);
     }
-    return esnn_check_i32(h, offset, entries(p, per_neuron), least, most);
 }
 
 /* which switches go together */
-static int known(const esnn_population *p) {
+ESNN_ONCE static int known(const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     const int adapts = (p->flags & ESNN_ADAPTS) != 0, old = (p->flags & ESNN_OLD) != 0;
-    const int lagged = (p->flags & ESNN_LAGGED) != 0;
+    const int cuba = n->synaptic_decay != 0 && n->inhibitory_decay == 0;
     if (n->rule > ESNN_RULE_BIT_SHIFT || n->reset > ESNN_RESET_SUBTRACT_RESIDUE ||
-        p->flags >= ESNN_OLD << 1 || !esnn_all_zero(n->reserved, 2) || n->decay == 0 ||
-        (n->reset_to != 0 && n->reset != ESNN_RESET_ZERO_AT_ONCE) ||
-        (lagged && n->synaptic_decay == 0)) {
+        p->flags >= ESNN_OLD << 1 || (n->zero[0] | n->zero[1]) != 0 || n->decay == 0 ||
+        (n->reset_to != 0 && n->reset != ESNN_RESET_ZERO_AT_ONCE) || n->state_bits < 16 ||
+        n->state_bits > ESNN_MEMBRANE_BITS || n->conduction > ESNN_LAGGED ||
+        (!cuba && (n->conduction != ESNN_JUMPED || n->membrane_bias != 0))) {
         return 0;
     }
     if (n->inhibitory_decay != 0 &&
-        (n->synaptic_decay == 0 || adapts || lagged || n->floor != 0 || n->max_spikes != 1 ||
+        (n->synaptic_decay == 0 || adapts || n->floor != 0 || n->max_spikes != 1 ||
          (n->reset != ESNN_RESET_NONE && n->reset != ESNN_RESET_SUBTRACT &&
           n->reset != ESNN_RESET_ZERO_DISCARD))) {
         return 0;
@@ -74,7 +92,7 @@ static int known(const esnn_population *p) {
 }
 
 /* width of what is emitted: spikes, or a sign and the bits of the most spikes */
-static uint8_t bits_of(uint16_t max_spikes) {
+ESNN_ONCE static uint8_t bits_of(uint16_t max_spikes) {
     uint8_t bits = 1;
     for (uint16_t left = max_spikes; max_spikes > 1 && left > 0; left >>= 1) {
         bits++;
@@ -82,7 +100,7 @@ static uint8_t bits_of(uint16_t max_spikes) {
     return max_spikes > 1 ? bits : 0;
 }
 
-static esnn_status check(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     if (!known(p) || p->bits != bits_of(n->max_spikes)) {
         return ESNN_ERR_FORMAT;
@@ -92,25 +110,13 @@ static esnn_status check(const esnn_header *h, const esnn_population *p) {
                         n->reset == ESNN_RESET_SUBTRACT_RESIDUE || (p->flags & ESNN_ADAPTS) != 0;
     const uint32_t most = (bounded ? ESNN_THRESHOLD_BOUND - 1u : ESNN_NEVER) -
                           ((p->flags & ESNN_REACHES) != 0 ? 1u : 0u);
-    const int32_t limit = ESNN_CURRENT_LIMIT, step = (int32_t)ESNN_MAX_STEP;
-    const esnn_status found[] = {
-        esnn_check_i32(h, n->above, p->size, 0, (int32_t)most),
-        esnn_check_bias(h, n->bias, p->size),
-        check_decay(h, p, n->decay, ESNN_DECAY_PER_NEURON),
-        check_decay(h, p, n->synaptic_decay, ESNN_SYNAPTIC_PER_NEURON),
-        check_decay(h, p, n->inhibitory_decay, ESNN_INHIBITORY_PER_NEURON),
-        check_decay(h, p, n->adaptation_decay, ESNN_ADAPTATION_PER_NEURON),
-        check_decay(h, p, n->refractory, ESNN_REFRACTORY_PER_NEURON),
-        check_optional(h, p, n->floor, ESNN_FLOOR_PER_NEURON, -ESNN_MEMBRANE_LIMIT, 0),
-        check_optional(h, p, n->reset_to, ESNN_RESET_TO_PER_NEURON, 1 - limit, limit - 1),
-        check_optional(h, p, n->adaptation_step, ESNN_STEP_PER_NEURON, -step, step),
-    };
-    for (size_t k = 0; k < sizeof found / sizeof *found; k++) {
-        if (found[k] != ESNN_OK) {
-            return found[k];
-        }
+    esnn_status status = esnn_check_i32(h, n->above, p->size, 0, (int32_t)most);
+    status = status != ESNN_OK ? status : esnn_check_bias(h, n->bias, p->size);
+    status = status != ESNN_OK ? status : esnn_check_bias(h, n->membrane_bias, p->size);
+    for (size_t k = 0; status == ESNN_OK && k < PARAMETERS; k++) {
+        status = check_parameter(h, p, k);
     }
-    return ESNN_OK;
+    return status;
 }
 
 static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
@@ -118,7 +124,8 @@ static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
         return esnn_leak(x, b);
     }
     if (rule == ESNN_RULE_BIT_SHIFT) {
-        return x - (x >> b);
+        const int32_t lost = x >> b;
+        return x - (lost == 0 && x > 0 ? 1 : lost);
     }
     const uint32_t size = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
     const int32_t kept = (int32_t)((size >> 12) * b + (((size & 0xfffu) * b) >> 12));
@@ -130,23 +137,28 @@ static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
  * or q (see edgesnn.graph.Adaptation). */
 typedef struct {
     const int32_t *above;
-    parameter decay, synaptic, inhibitory, floor, reset_to, adaptation, step, refractory;
+    parameter of[PARAMETERS];
+    const int32_t *membrane_bias; /* or NULL */
     int32_t *v, *i, *h, *a, *last;
-    int32_t reaches;
+    int32_t reaches, membrane_limit, current_limit;
     uint16_t flags, max_spikes;
-    uint8_t rule, reset;
+    uint8_t rule, reset, conduction;
 } neurons;
 
 /* synaptic currents take in x; what of them enters the membrane */
 static int32_t conduct(const neurons *n, size_t k, int32_t x) {
+    const uint32_t decay = u16_of(&n->of[SYNAPTIC], k);
     const int32_t old = n->i[k];
-    const int32_t i = decayed(old, u16_of(n->synaptic, k), n->rule) + x;
-    n->i[k] = esnn_clamp(i, ESNN_CURRENT_LIMIT);
+    const int32_t i = n->i[k] = esnn_clamp(decayed(old, decay, n->rule) + x, n->current_limit);
     if (n->h != NULL) {
-        const int32_t h = decayed(n->h[k], u16_of(n->inhibitory, k), n->rule) - x;
-        n->h[k] = esnn_clamp(h, ESNN_CURRENT_LIMIT);
+        const int32_t h = decayed(n->h[k], u16_of(&n->of[INHIBITORY], k), n->rule) - x;
+        n->h[k] = esnn_clamp(h, n->current_limit);
+        return i;
     }
-    return (n->flags & ESNN_LAGGED) != 0 ? old : n->i[k];
+    x = n->conduction == ESNN_JUMPED    ? i
+        : n->conduction == ESNN_DECAYED ? decayed(i, decay, n->rule)
+                                        : old;
+    return n->membrane_bias == NULL ? x : esnn_clamp(x + n->membrane_bias[k], ESNN_CURRENT_LIMIT);
 }
 
 /* the membrane that the fire test sees, where r: the neuron spiked in the step before */
@@ -161,31 +173,32 @@ static int32_t integrate(const neurons *n, size_t k, int32_t x, int r, int32_t s
     if (n->h != NULL) {
         w = n->i[k] + n->h[k];
     } else {
-        w = r && n->reset == ESNN_RESET_ZERO ? 0 : decayed(n->v[k], u16_of(n->decay, k), n->rule);
+        w = r && n->reset == ESNN_RESET_ZERO ? 0
+                                             : decayed(n->v[k], u16_of(&n->of[DECAY], k), n->rule);
         w += x;
     }
     if (r && (n->reset == ESNN_RESET_SUBTRACT || n->reset == ESNN_RESET_SUBTRACT_RESIDUE)) {
         w -= subtracted;
     }
-    return esnn_clamp(w, ESNN_MEMBRANE_LIMIT);
+    return esnn_clamp(w, n->membrane_limit);
 }
 
 /* an adaptive threshold after s spikes */
 static void adapt(const neurons *n, size_t k, int32_t above, int32_t s) {
-    const int32_t raised = s * i32_of(n->step, k), limit = ESNN_CURRENT_LIMIT / 2;
-    if (n->refractory.values != NULL) {
+    const int32_t raised = s * i32_of(&n->of[STEP], k), limit = ESNN_CURRENT_LIMIT / 2;
+    if (n->of[REFRACTORY].values != NULL) {
         n->last[k] = esnn_clamp(n->last[k] + 2 * s * (above + n->reaches), ESNN_CURRENT_LIMIT);
         n->a[k] = esnn_clamp(n->a[k] + raised, limit);
     } else {
         n->last[k] = above;
-        n->a[k] = decayed(n->a[k], u16_of(n->adaptation, k), n->rule) + raised;
+        n->a[k] = decayed(n->a[k], u16_of(&n->of[ADAPTATION], k), n->rule) + raised;
         n->a[k] = esnn_clamp(n->a[k], limit);
     }
 }
 
 /* one neuron, one step: its spikes */
 static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
-    const int refractory = n->refractory.values != NULL;
+    const int refractory = n->of[REFRACTORY].values != NULL;
     int32_t above = n->above[k];
     int r = n->v[k] > above;
     int32_t subtracted = above + n->reaches;
@@ -193,8 +206,8 @@ static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
         r = n->v[k] > n->last[k];
         if (refractory) {
             r = 0;
-            n->a[k] = decayed(n->a[k], u16_of(n->adaptation, k), n->rule);
-            n->last[k] = decayed(n->last[k], u16_of(n->refractory, k), n->rule);
+            n->a[k] = decayed(n->a[k], u16_of(&n->of[ADAPTATION], k), n->rule);
+            n->last[k] = decayed(n->last[k], u16_of(&n->of[REFRACTORY], k), n->rule);
         }
         const int32_t threshold =
             esnn_clamp(above + n->reaches + n->a[k] + raised, ESNN_CURRENT_LIMIT);
@@ -211,17 +224,17 @@ static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
         s = s < n->max_spikes ? s : n->max_spikes;
     }
     if (n->reset == ESNN_RESET_SUBTRACT_AT_ONCE) {
-        v = esnn_clamp(v - s * (above + n->reaches), ESNN_MEMBRANE_LIMIT);
+        v = esnn_clamp(v - s * (above + n->reaches), n->membrane_limit);
     } else if (n->reset == ESNN_RESET_ZERO_AT_ONCE && s != 0) {
-        v = n->reset_to.values != NULL ? i32_of(n->reset_to, k) : 0;
+        v = n->of[RESET_TO].values != NULL ? i32_of(&n->of[RESET_TO], k) : 0;
     } else if (n->reset == ESNN_RESET_SUBTRACT_RESIDUE) {
-        v = esnn_clamp(v - (s - r) * subtracted, ESNN_MEMBRANE_LIMIT);
+        v = esnn_clamp(v - (s - r) * subtracted, n->membrane_limit);
     }
     if (n->a != NULL) {
         adapt(n, k, above, s);
     }
-    if (n->floor.values != NULL && v < i32_of(n->floor, k)) {
-        v = i32_of(n->floor, k);
+    if (n->of[FLOOR].values != NULL && v < i32_of(&n->of[FLOOR], k)) {
+        v = i32_of(&n->of[FLOOR], k);
     }
     n->v[k] = v;
     return s;
@@ -232,26 +245,30 @@ static neurons resolved(const esnn_model *m, const esnn_population *p, const esn
     const esnn_neurons *r = &p->as.neurons;
     neurons n = {
         .above = esnn_i32(image, r->above),
-        .decay = parameter_of(image, r->decay, p, ESNN_DECAY_PER_NEURON),
-        .synaptic = parameter_of(image, r->synaptic_decay, p, ESNN_SYNAPTIC_PER_NEURON),
-        .inhibitory = parameter_of(image, r->inhibitory_decay, p, ESNN_INHIBITORY_PER_NEURON),
-        .floor = parameter_of(image, r->floor, p, ESNN_FLOOR_PER_NEURON),
-        .reset_to = parameter_of(image, r->reset_to, p, ESNN_RESET_TO_PER_NEURON),
-        .adaptation = parameter_of(image, r->adaptation_decay, p, ESNN_ADAPTATION_PER_NEURON),
-        .step = parameter_of(image, r->adaptation_step, p, ESNN_STEP_PER_NEURON),
-        .refractory = parameter_of(image, r->refractory, p, ESNN_REFRACTORY_PER_NEURON),
         .reaches = (p->flags & ESNN_REACHES) != 0,
         .flags = p->flags,
         .max_spikes = r->max_spikes,
         .rule = r->rule,
+        .conduction = r->conduction,
+        .membrane_bias = r->membrane_bias != 0 ? esnn_i32(image, r->membrane_bias) : NULL,
+        .membrane_limit = (int32_t)1 << (r->state_bits - 1u),
         .reset = r->reset,
     };
+    for (size_t k = 0; k < PARAMETERS; k++) {
+        const uint32_t offset = offset_of(p, k);
+        n.of[k].values = offset != 0 ? image + offset : NULL;
+        n.of[k].mask = (p->flags >> k & 1) != 0 ? ~(size_t)0 : 0;
+    }
+    n.current_limit = n.membrane_limit;
+    if (n.current_limit > ESNN_CURRENT_LIMIT) {
+        n.current_limit = ESNN_CURRENT_LIMIT;
+    }
     int32_t *state = esnn_words(m->arena, slot->state);
     n.v = state;
-    if (n.synaptic.values != NULL) {
+    if (n.of[SYNAPTIC].values != NULL) {
         n.i = state += p->size;
     }
-    if (n.inhibitory.values != NULL) {
+    if (n.of[INHIBITORY].values != NULL) {
         n.h = state += p->size;
     }
     if ((p->flags & ESNN_ADAPTS) != 0) {
@@ -272,6 +289,7 @@ static int is_subtracting(const uint8_t *image, const esnn_population *p) {
     return (p->flags & switches) == (by_neuron | (adapts ? ESNN_ADAPTS | ESNN_OLD : 0)) &&
            n->rule == ESNN_RULE_Q15 && n->reset == ESNN_RESET_SUBTRACT && p->bits == 0 &&
            n->inhibitory_decay == 0 && n->floor == 0 && n->refractory == 0 &&
+           n->membrane_bias == 0 && n->conduction == ESNN_JUMPED && n->state_bits == 31 &&
            (!adapts || *esnn_i32(image, n->adaptation_step) == 0);
 }
 
@@ -374,9 +392,8 @@ static uint32_t subtracting(const esnn_model *m, const esnn_population *p, const
     return subtract_all(v, in->current, decay, last, above, reaches, p->size, output);
 }
 
-static void update(const esnn_model *m, uint16_t number, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[number];
-    esnn_slot *slot = &esnn_slots_of(m->arena)[number];
+static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in) {
     if (is_subtracting(m->image, p)) {
         slot->n_events = subtracting(m, p, slot, in);
         return;

@@ -6,7 +6,7 @@ static int has_neurons(const esnn_population *p) {
     return p->kind == ESNN_LIF || p->kind == ESNN_NEURON;
 }
 
-static esnn_status check_spikes(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_spikes(const esnn_header *h, const esnn_population *p) {
     return has_neurons(p) && h->readout_mode == 0 && h->readout_table == 0 ? ESNN_OK
                                                                            : ESNN_ERR_FORMAT;
 }
@@ -48,7 +48,7 @@ static void note_first(const esnn_model *m, const esnn_population *p, const esnn
 
 const esnn_readout_operation esnn_op_first_spike = {check_spikes, note_first};
 
-static esnn_status check_potential(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_potential(const esnn_header *h, const esnn_population *p) {
     return p->kind != ESNN_DELAY_LINE && h->readout_mode <= ESNN_POTENTIAL_SUM &&
                    h->readout_table == 0
                ? ESNN_OK
@@ -70,7 +70,7 @@ static void read_potential(const esnn_model *m, const esnn_population *p, const 
 
 const esnn_readout_operation esnn_op_potential = {check_potential, read_potential};
 
-static esnn_status check_softmax(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_softmax(const esnn_header *h, const esnn_population *p) {
     if (p->kind == ESNN_DELAY_LINE || h->readout_mode > ESNN_MAX_STATE_SHIFT ||
         !esnn_inside(h, h->readout_table, 2u * ESNN_SOFTMAX_SIZE)) {
         return ESNN_ERR_FORMAT;

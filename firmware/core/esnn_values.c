@@ -13,7 +13,7 @@ static int32_t value_of(int32_t x, uint32_t shift, uint32_t bits) {
 
 static int known_bits(const esnn_population *p) { return p->bits >= 2 && p->bits <= 16; }
 
-static esnn_status check_integrator(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_integrator(const esnn_header *h, const esnn_population *p) {
     const esnn_integrator *r = &p->as.integrator;
     if (!known_bits(p) || (p->flags & ~ESNN_DECAY_PER_NEURON) != 0 ||
         r->shift > ESNN_MAX_STATE_SHIFT || r->activation > ESNN_TABLE || r->zero != 0 ||
@@ -38,10 +38,9 @@ static int32_t activated(const esnn_integrator *r, const int16_t *table, int32_t
     return y;
 }
 
-static void integrate(const esnn_model *m, uint16_t k, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[k];
+static void integrate(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                      const esnn_currents *in) {
     const esnn_integrator *r = &p->as.integrator;
-    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
     const uint16_t *decay = esnn_u16(m->image, r->decay);
     const size_t stride = (p->flags & ESNN_DECAY_PER_NEURON) != 0;
     const int16_t *table = (const int16_t *)(const void *)(m->image + r->table);
@@ -71,12 +70,12 @@ static void integrate(const esnn_model *m, uint16_t k, const esnn_currents *in) 
 
 const esnn_population_operation esnn_op_integrator = {check_integrator, integrate};
 
-static esnn_status check_linear_state(const esnn_header *h, const esnn_population *p) {
+ESNN_ONCE static esnn_status check_linear_state(const esnn_header *h, const esnn_population *p) {
     const esnn_linear_state *r = &p->as.linear;
     const uint8_t *image = (const uint8_t *)h;
     if (!known_bits(p) || p->flags != 0 || !esnn_all_zero(r->reserved, 9) || r->order == 0 ||
         (uint32_t)r->order * r->blocks != p->size ||
-        !esnn_inside(h, r->matrix, 2u * (uint64_t)r->order * r->order) ||
+        !esnn_inside(h, r->matrix, esnn_times(2u * r->order, r->order)) ||
         !esnn_inside(h, r->matrix_shift, r->order) || !esnn_inside(h, r->shift, r->order)) {
         return ESNN_ERR_FORMAT;
     }
@@ -100,10 +99,9 @@ static int32_t transition(const int16_t *row, const int32_t *before, size_t orde
     return (int32_t)(sum < -limit ? -limit : sum > limit - 1 ? limit - 1 : sum);
 }
 
-static void move(const esnn_model *m, uint16_t k, const esnn_currents *in) {
-    const esnn_population *p = &esnn_populations_of(m->image)[k];
+static void move(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                 const esnn_currents *in) {
     const esnn_linear_state *r = &p->as.linear;
-    esnn_slot *slot = &esnn_slots_of(m->arena)[k];
     const int16_t *matrix = (const int16_t *)(const void *)(m->image + r->matrix);
     const uint8_t *matrix_shift = m->image + r->matrix_shift, *shift = m->image + r->shift;
     int32_t *state = esnn_words(m->arena, slot->state);

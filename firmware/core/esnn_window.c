@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
-static esnn_status check(const esnn_header *h, const esnn_projection *q) {
+ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_projection *q) {
     const esnn_population *populations = esnn_populations_of((const uint8_t *)h);
     const esnn_window *w = &q->as.window;
-    const uint64_t in = (uint64_t)w->in_height * w->in_width * w->in_channels;
-    const uint64_t out = (uint64_t)w->out_height * w->out_width * w->out_channels;
+    const uint32_t in = esnn_times((uint32_t)w->in_height * w->in_width, w->in_channels);
+    const uint32_t out = esnn_times((uint32_t)w->out_height * w->out_width, w->out_channels);
     if (w->kernel_height == 0 || w->kernel_width == 0 || w->stride_y == 0 || w->stride_x == 0 ||
         w->padding_top >= w->kernel_height || w->padding_left >= w->kernel_width ||
         w->groups == 0 || w->in_channels % w->groups != 0 || w->out_channels % w->groups != 0 ||
@@ -17,17 +17,17 @@ static esnn_status check(const esnn_header *h, const esnn_projection *q) {
     return ESNN_OK;
 }
 
-static esnn_status check_conv(const esnn_header *h, const esnn_projection *q) {
+ESNN_ONCE static esnn_status check_conv(const esnn_header *h, const esnn_projection *q) {
     const esnn_window *w = &q->as.window;
-    const uint64_t rows = (uint64_t)w->kernel_height * w->kernel_width * w->in_channels;
+    const uint32_t rows = (uint32_t)w->kernel_height * w->kernel_width * w->in_channels;
     if (check(h, q) != ESNN_OK ||
-        !esnn_inside(h, q->weights, rows * (w->out_channels / w->groups))) {
+        !esnn_inside(h, q->weights, esnn_times(rows, w->out_channels / w->groups))) {
         return ESNN_ERR_FORMAT;
     }
     return ESNN_OK;
 }
 
-static esnn_status check_pool(const esnn_header *h, const esnn_projection *q) {
+ESNN_ONCE static esnn_status check_pool(const esnn_header *h, const esnn_projection *q) {
     const esnn_window *w = &q->as.window;
     const int each_by_itself = w->groups == w->in_channels && w->in_channels == w->out_channels;
     return q->weights == 0 && each_by_itself ? check(h, q) : ESNN_ERR_FORMAT;

@@ -15,7 +15,7 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
+import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,11 @@ from typing import Any
 import numpy as np
 
 from edgesnn import blob, reference
+from edgesnn.devices import protocol
+from edgesnn.devices.packet import Packet, encode
 from edgesnn.graph import (
     LIF,
+    AnalogInput,
     Dense,
     Graph,
     Int16Array,
@@ -37,19 +40,28 @@ from edgesnn.graph import (
 )
 from edgesnn.quantize import quantize
 from edgesnn.sources import read_network
+from firmware.cores import (
+    BUILD,
+    CORE_SOURCES,
+    CORES,
+    FIRMWARE,
+    RISCV,
+    STRICT,
+    STRING,
+    STRING_FLAGS,
+    Core,
+    ToolError,
+    call,
+    compile_one,
+    compiler_of,
+    has_compiler,
+    link,
+)
 
 HERE = Path(__file__).resolve().parent
-FIRMWARE = HERE.parent
 BASELINE = HERE / "baseline.json"
-BUILD = FIRMWARE.parent / "build"
 
-STRICT = (
-    "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow",
-    "-Wmissing-prototypes", "-Wundef", "-Wcast-align", "-Wstrict-prototypes", "-Wvla", "-Werror",
-)  # fmt: skip
-COMMON = ("-ffreestanding", "-ffunction-sections", "-fdata-sections")
-N, FEW = 128, 13
-ARM, RISCV = "arm-none-eabi-", "riscv64-unknown-elf-"
+N, FEW, FRAMES = 128, 13, 32
 RAM_BYTES = {"m0": 16 << 10}  # of the others: 64 KB
 BRAILLE_MODEL = "l2mu_braille7/l2mu_braille7_best.ckpt"
 BRAILLE_DATA = "braille7/braille7_spikes.npz"
@@ -64,8 +76,8 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
-class Core:
-    """A processor, the QEMU machine that has it, and what its kernels are held to.
+class Marks:
+    """What the kernels of a core are held to.
 
     Args:
         limit: instructions a synop that the instruction set makes necessary, loop left out, by the
@@ -75,19 +87,10 @@ class Core:
         gain: how many times fewer one step at 10 % activity is to take.
     """
 
-    cpu: tuple[str, ...]
-    machine: str
     limit: dict[str, float]
     target: dict[str, float]
-    cross: str = ARM
-    code: int = 0
-    ram: int = 0x20000000
     dense: int = 0
     gain: float = 0.0
-
-
-def _arm(name: str, *more: str) -> tuple[str, ...]:
-    return ("-mthumb", f"-mcpu=cortex-{name}", *more)
 
 
 def _limits(int8: float, int4: float) -> dict[str, float]:
@@ -98,59 +101,28 @@ def _targets(int8: float, int4: float, lif: float, **more: float) -> dict[str, f
     return {"synop_int8": int8, "synop_int4": int4, "lif_per_neuron": lif, **more}
 
 
-HARD, SOFT = "-mfloat-abi=hard", "-mfloat-abi=soft"
 DSP_LIMITS = _limits(0.75, 0.63)
 DSP_TARGETS = _targets(
     0.95, 0.95, 8, lif_saturating_per_neuron=8, blocks_per_event=40, l2mu_step_by_kernels=1.15
 )
-CORES = {
-    "m0": Core(
-        _arm("m0", SOFT), "microbit", _limits(1.5, 0.75),
-        _targets(3.1, 2.0, 18, lif_saturating_per_neuron=18), dense=111445, gain=13,
+MARKS = {
+    "m0": Marks(
+        _limits(1.5, 0.75), _targets(3.1, 2.0, 18, lif_saturating_per_neuron=18), 111445, 13
     ),
-    "m3": Core(
-        _arm("m3", SOFT), "mps2-an385", _limits(1.25, 0.63),
-        _targets(2.1, 1.25, 12.4, lif_saturating_per_neuron=12.4), dense=60176, gain=11,
+    "m3": Marks(
+        _limits(1.25, 0.63), _targets(2.1, 1.25, 12.4, lif_saturating_per_neuron=12.4), 60176, 11
     ),
-    "m4": Core(
-        _arm("m4", HARD, "-mfpu=fpv4-sp-d16"), "mps2-an386", DSP_LIMITS, DSP_TARGETS,
-        dense=37163, gain=13,
-    ),
-    "m7": Core(
-        _arm("m7", HARD, "-mfpu=fpv5-d16"), "mps2-an500", DSP_LIMITS, DSP_TARGETS,
-        dense=37196, gain=13,
-    ),
-    "m33": Core(
-        _arm("m33", HARD, "-mfpu=fpv5-sp-d16"), "mps2-an505", DSP_LIMITS, DSP_TARGETS,
-        code=0x10000000, ram=0x38000000, dense=37163, gain=13,
-    ),
-    "m55": Core(
-        _arm("m55", HARD), "mps3-an547", {"synop_int8": 0.25}, _targets(0.45, 0.45, 3),
-        ram=0x30000000, dense=9439, gain=4.5,
-    ),
-    "rv32": Core(
-        ("-march=rv32imac_zicsr", "-mabi=ilp32", "-mcmodel=medany"), "virt",
-        {"synop_int8": 1.5}, {}, cross=RISCV, code=0x80000000, ram=0x80100000,
-    ),
-}  # fmt: skip
-
-
-class CountError(Exception):
-    """Something that must work did not; the message says what."""
-
-
-def call(*command: str | Path) -> str:
-    """Standard output and error of a command that must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        line = " ".join(str(part) for part in command)
-        raise CountError(f"{line}\nended with {done.returncode}\n{done.stderr[-4000:]}")
-    return done.stdout + done.stderr
+    "m4": Marks(DSP_LIMITS, DSP_TARGETS, 37163, 13),
+    "m7": Marks(DSP_LIMITS, DSP_TARGETS, 37196, 13),
+    "m33": Marks(DSP_LIMITS, DSP_TARGETS, 37163, 13),
+    "m55": Marks({"synop_int8": 0.25}, _targets(0.45, 0.45, 3), 9439, 4.5),
+    "rv32": Marks({"synop_int8": 1.5}, {}),
+}
 
 
 def available(core: Core) -> bool:
     """Whether this machine can build for a core and run it."""
-    return all(shutil.which(tool) for tool in (f"{core.cross}gcc", emulator(core)))
+    return has_compiler(core) and shutil.which(emulator(core)) is not None
 
 
 def emulator(core: Core) -> str:
@@ -214,18 +186,75 @@ def build(name: str, folder: Path, flags: Sequence[str] = ()) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_data(folder)
     sources = {HERE / "main.c": ("-O2",), HERE / "check.c": ("-O2",), HERE / "data.S": ()}
-    return link(name, folder, "count", sources, 6144, flags)
+    return link_program(name, folder, "count", sources, 6144, flags)
 
 
 def build_model(name: str, folder: Path, image: bytes, frames: Int16Array) -> Path:
     """The image of a model and the frames (steps, input size) that it is run on."""
+    write_model(folder, image, frames, b"")
+    sources = {HERE / "model.c": ("-O2",), HERE / "model.S": ()}
+    return link_program(name, folder, "model", sources, 12288)
+
+
+def build_frame(name: str, folder: Path) -> Path:
+    """The image of the stream app, and a script of packets for it."""
+    graph = wrist_graph()
+    rng = np.random.default_rng(2)
+    frames = rng.integers(-20000, 20000, (FRAMES, graph.input.size)).astype(np.int16)
+    graph = reference.with_selftest(graph, frames[:1])
+    image = blob.pack_image(graph)
+    write_model(folder, image, frames, script(image, frames))
+    app = sorted((FIRMWARE / "app").glob("*.c"))
+    sources = {**dict.fromkeys((*app, HERE / "frame.c"), ("-O2",)), HERE / "model.S": ()}
+    return link_program(name, folder, "frame", sources, 4096)
+
+
+def wrist_graph() -> Graph:
+    """6 sensor channels, 32 LIF neurons and 7 classes."""
+    rng = np.random.default_rng(3)
+    sizes = (6, 32, 7)
+    layers = [_lif(f"layer {n}", np.full(n, 9000, np.int32), Reset.SUBTRACT) for n in sizes[1:]]
+    names = ["input", *(layer.name for layer in layers)]
+    projections = [
+        Dense(*ends, rng.integers(-128, 127, (n_out, n_in), endpoint=True).astype(np.int8), shift)
+        for ends, n_in, n_out, shift in zip(
+            itertools.pairwise(names), sizes, sizes[1:], (0, 6), strict=False
+        )
+    ]
+    entry = AnalogInput("input", np.zeros(sizes[0], np.int8))
+    return Graph(entry, tuple(layers), tuple(projections), SpikeCount(layers[-1].name))
+
+
+def script(image: bytes, frames: Int16Array) -> bytes:
+    """The packets that put a model on a board and stream frames to it, as frame.c reads them."""
+    piece = 32  # with it a packet is whole in one read of the app
+    pieces = [
+        (protocol.MODEL_DATA, struct.pack("<I", at) + image[at : at + piece])
+        for at in range(0, len(image), piece)
+    ]
+    sent = [
+        (protocol.HELLO, protocol.hello(1)),
+        (protocol.MODEL_BEGIN, struct.pack("<IB", len(image), 0)),
+        *pieces,
+        (protocol.MODEL_END, b""),
+        *((protocol.FRAME, protocol.STAMP.pack(0) + f.astype("<i2").tobytes()) for f in frames),
+    ]
+    packets = b""
+    for sequence, (kind, payload) in enumerate(sent):
+        data = encode(Packet(kind, sequence, payload))
+        packets += struct.pack("<H", len(data) | (0x8000 if kind == protocol.FRAME else 0)) + data
+    return packets
+
+
+def write_model(folder: Path, image: bytes, frames: Int16Array, packets: bytes) -> None:
+    """The files that model.S takes in."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(image)
     (folder / "frames.bin").write_bytes(frames.astype("<i2").tobytes())
-    return link(name, folder, "model", {HERE / "model.c": ("-O2",), HERE / "model.S": ()}, 12288)
+    (folder / "script.bin").write_bytes(packets)
 
 
-def link(
+def link_program(
     name: str,
     folder: Path,
     program: str,
@@ -237,33 +266,44 @@ def link(
     core = CORES[name]
     ram = RAM_BYTES.get(name, 64 << 10)
     arena = ram // 2 if ram > 16384 else small_arena
-    include = [f"-I{FIRMWARE / part}" for part in ("core", "boards/freestanding", "count")]
     sources = {
-        **dict.fromkeys(sorted((FIRMWARE / "core").glob("*.c")), ("-O2", *flags)),
-        FIRMWARE / "boards/freestanding/string.c": ("-O2", "-fno-tree-loop-distribute-patterns"),
+        **dict.fromkeys(CORE_SOURCES, ("-O2", *flags)),
+        STRING: STRING_FLAGS,
         HERE / "start.c": ("-Os",),
         **{source: (*options, *flags) for source, options in sources.items()},
     }
     objects = []
     for source, options in sources.items():
         out = folder / f"{source.stem}{'_data' if source.suffix == '.S' else ''}.o"
-        strict = (*STRICT, f"-DARENA_SIZE={arena}") if source.suffix == ".c" else ()
-        call(f"{core.cross}gcc", *core.cpu, *strict, *COMMON, *include, f"-Wa,-I{folder}", *options,
-             "-c", source, "-o", out)  # fmt: skip
-        objects.append(out)
+        here = (f"-DARENA_SIZE={arena}", f"-I{FIRMWARE / 'app'}", f"-I{HERE}", f"-Wa,-I{folder}")
+        objects.append(compile_one(core, source, out, (*here, *options)))
     elf = folder / f"{program}.elf"
-    places = [f"-Wl,--defsym,{key}={value}" for key, value in
-              (("CODE", core.code), ("RAM", core.ram), ("RAM_SIZE", ram))]  # fmt: skip
-    call(f"{core.cross}gcc", *core.cpu, "-nostdlib", "-nostartfiles", "-Wl,--gc-sections",
-         *places, "-T", HERE / "link.ld", *objects, "-lgcc", "-o", elf)  # fmt: skip
-    return elf
+    return link(core, objects, elf, HERE / "link.ld", CODE=core.code, RAM=core.ram, RAM_SIZE=ram)
+
+
+def emulate(name: str, elf: Path, folder: Path, plugin: str = "") -> str:
+    """Run an image in a folder, with a plugin and its options; what it said.
+
+    Raises:
+        ToolError: it did not end with CHECK OK.
+    """
+    core = CORES[name]
+    bios = ("-bios", "none") if core.cross == RISCV else ()
+    said = call(
+        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
+        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
+        "-kernel", elf, *(("-plugin", plugin) if plugin else ()), folder=folder,
+    )  # fmt: skip
+    if "CHECK OK" not in said:
+        raise ToolError(f"{name}: no CHECK OK\n{said}")
+    return said
 
 
 def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
     """Run an image: the name of its kernels, and the instructions of every region.
 
     Raises:
-        CountError: a fast kernel differs from its twin, or the run failed.
+        ToolError: a fast kernel differs from its twin, or the run failed.
     """
     core = CORES[name]
     symbols = {}
@@ -271,19 +311,12 @@ def run(name: str, elf: Path, plugin: Path) -> tuple[str, dict[str, list[int]]]:
         address, _, symbol = line.split()
         symbols[symbol] = int(address, 16)
     out = elf.with_name("counts")
-    bios = ("-bios", "none") if core.cross == RISCV else ()
     options = ",".join(f"{key}=0x{symbols[f'bench_{key}']:x}" for key in ("begin", "end"))
-    said = call(
-        "timeout", "300", emulator(core), "-M", core.machine, *bios, "-nographic",
-        "-monitor", "none", "-serial", "null", "-semihosting-config", "enable=on,target=native",
-        "-kernel", elf, "-plugin", f"file={plugin},{options},out={out}",
-    )  # fmt: skip
-    if "CHECK OK" not in said:
-        raise CountError(f"{name}: no CHECK OK\n{said}")
+    said = emulate(name, elf, elf.parent, f"file={plugin},{options},out={out}")
     regions = [line.split()[1] for line in said.splitlines() if line.startswith("region ")]
     counts = [int(line) for line in out.read_text().split()]
     if len(regions) != len(counts):
-        raise CountError(f"{name}: {len(regions)} regions, {len(counts)} counts")
+        raise ToolError(f"{name}: {len(regions)} regions, {len(counts)} counts")
     found: dict[str, list[int]] = {}
     for region, count in zip(regions, counts, strict=True):
         found.setdefault(region, []).append(count - counts[0])
@@ -295,7 +328,7 @@ def text_bytes(name: str, folder: Path) -> dict[str, int]:
     """Bytes of code and constants: the whole core, its kernels, and what of them is portable C."""
     core = CORES[name]
     sizes = {}
-    for path in sorted((FIRMWARE / "core").glob("*.c")):
+    for path in CORE_SOURCES:
         out = call(f"{core.cross}size", folder / f"{path.stem}.o")
         sizes[path.stem] = int(out.splitlines()[1].split()[0])
     kernels = sum(size for stem, size in sizes.items() if stem.startswith("esnn_kernels"))
@@ -310,7 +343,7 @@ def summarize(
     return {
         "kernels": kernels,
         "machine": CORES[name].machine,
-        "compiler": call(f"{CORES[name].cross}gcc", "--version").splitlines()[0],
+        "compiler": compiler_of(CORES[name]),
         "flags": " ".join((*CORES[name].cpu, "-O2")),
         "emulator": call(emulator(CORES[name]), "--version").splitlines()[0],
         "synop_int8": round(one["events_128"] / (N * N), 4),
@@ -366,7 +399,7 @@ def braille() -> Recorded | None:
     They are read from `$EDGESNN_MODELS` and `$EDGESNN_DATA`, or from the folder `shared` beside
     the project.
     """
-    shared = FIRMWARE.parent.parent / "shared"
+    shared = BUILD.parent.parent / "shared"
     checkpoint = Path(os.environ.get("EDGESNN_MODELS", shared / "models")) / BRAILLE_MODEL
     data = Path(os.environ.get("EDGESNN_DATA", shared / "data")) / BRAILLE_DATA
     if not (checkpoint.exists() and data.exists()):
@@ -379,9 +412,16 @@ def braille() -> Recorded | None:
     return recorded(blob.unpack(blob.pack(graph)), spikes[0])
 
 
+def count_frame(name: str, folder: Path, plugin: Path) -> dict[str, float]:
+    """What a frame takes on its way through the stream app, and the step in it alone."""
+    regions = run(name, build_frame(name, folder), plugin)[1]
+    return {key: round(sum(regions[key]) / FRAMES, 1) for key in ("frame", "frame_step")}
+
+
 def count(name: str, folder: Path, plugin: Path, model: Recorded | None = None) -> dict[str, Any]:
     """Build the images of a core, run them, and sum up."""
     summary = summarize(name, folder, *run(name, build(name, folder), plugin))
+    summary |= count_frame(name, folder, plugin)
     if model is not None:
         elf = build_model(name, folder, model.image, model.frames)
         steps = run(name, elf, plugin)[1]["step"]
@@ -414,34 +454,38 @@ def table(cores: dict[str, dict[str, Any]]) -> str:
     """What was counted, each figure beside its target, its limit and how far it is from that."""
     lines = ["core   instructions               counted  target   limit  above  13 events"]
     for name, got in cores.items():
-        core = CORES[name]
+        marks = MARKS[name]
         for key in MEASURES:
-            limit = core.limit.get(key, 0)
+            limit = marks.limit.get(key, 0)
             above = f"{got[key] / limit - 1:.0%}" if limit else "-"
             few = f"{got[f'{key}_13']:.3f}" if f"{key}_13" in got else "-"
             lines.append(
-                f"{name:6} {key:25} {got[key]:8.3f} {_number(core.target.get(key), 7)} "
+                f"{name:6} {key:25} {got[key]:8.3f} {_number(marks.target.get(key), 7)} "
                 f"{_number(limit, 7)} {above:>6} {few:>10}"
             )
     lines.append("core   step at 10 %  CMSIS-NN  times fewer  target   text of kernels")
     for name, got in cores.items():
-        core = CORES[name]
+        marks = MARKS[name]
         step = got["layer_step_10pct"]
-        gain = f"{core.dense / step:.1f}" if core.dense else "-"
+        gain = f"{marks.dense / step:.1f}" if marks.dense else "-"
         lines.append(
-            f"{name:6} {step:12} {_number(core.dense, 9)} {gain:>12} {_number(core.gain, 7)} "
+            f"{name:6} {step:12} {_number(marks.dense, 9)} {gain:>12} {_number(marks.gain, 7)} "
             f"{got['text_bytes']['kernels']:17}"
         )
+    lines.append("core   frame, from bytes to answer  its step  rest")
+    for name, got in cores.items():
+        rest = got["frame"] - got["frame_step"]
+        lines.append(f"{name:6} {got['frame']:27,.0f} {got['frame_step']:9,.0f} {rest:5,.0f}")
     if any("l2mu_step" in got for got in cores.values()):
         lines.append("core   L2MU step  of the kernels' cost  target")
     for name, got in cores.items():
         if "l2mu_step" in got:
-            target = _number(CORES[name].target.get("l2mu_step_by_kernels"), 7)
+            target = _number(MARKS[name].target.get("l2mu_step_by_kernels"), 7)
             lines.append(
                 f"{name:6} {got['l2mu_step']:9,.0f} {got['l2mu_step_by_kernels']:20.3f} {target}"
             )
     for name, got in cores.items():
-        lines += [f"{name} misses its target: {miss}" for miss in _misses(CORES[name], got)]
+        lines += [f"{name} misses its target: {miss}" for miss in _misses(MARKS[name], got)]
     return "\n".join(lines)
 
 
@@ -449,16 +493,16 @@ def _number(value: float | None, width: int) -> str:
     return f"{value:{width}g}" if value else f"{'-':>{width}}"
 
 
-def _misses(core: Core, got: dict[str, Any]) -> list[str]:
+def _misses(marks: Marks, got: dict[str, Any]) -> list[str]:
     missed = [
         f"{key} is {got[key]:.3f}, not {most:g}"
-        for key, most in core.target.items()
+        for key, most in marks.target.items()
         if got.get(key, 0) > most
     ]
-    if core.gain and core.dense / got["layer_step_10pct"] < core.gain:
+    if marks.gain and marks.dense / got["layer_step_10pct"] < marks.gain:
         missed.append(
-            f"a step takes {core.dense / got['layer_step_10pct']:.1f} times fewer, "
-            f"not {core.gain:g}"
+            f"a step takes {marks.dense / got['layer_step_10pct']:.1f} times fewer, "
+            f"not {marks.gain:g}"
         )
     return missed
 
@@ -495,7 +539,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 tools = f"{CORES[name].cross}gcc and {emulator(CORES[name])}"
                 print(f"{name} is left out: it needs {tools}", file=sys.stderr)
-    except CountError as error:
+    except ToolError as error:
         print(error, file=sys.stderr)
         return 1
     (BUILD / "count.json").write_text(json.dumps({"cores": cores}, indent=1) + "\n")

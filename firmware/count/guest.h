@@ -3,10 +3,19 @@
 #ifndef ESNN_GUEST_H
 #define ESNN_GUEST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Write to QEMU's standard error. */
 void say(const char *text);
+
+/* Files of the emulator's machine, for reading or writing; above 0 if that went well. */
+intptr_t open_file(const char *name, int for_writing);
+
+/* All n bytes or none: 1 or 0. */
+int read_file(intptr_t file, void *data, size_t n);
+int write_file(intptr_t file, const void *data, size_t n);
+int close_file(intptr_t file);
 
 /* The program; what it returns becomes QEMU's exit status. */
 int main(void);
@@ -43,7 +52,9 @@ extern const int8_t weights[], extreme_weights[], extreme_codes4[], extreme_code
 extern const uint16_t many_events[];
 extern const uint8_t one_layer[], one_layer_end[], two_layers[], two_layers_end[];
 
-/* A model and the frames that it is run on, in an image of their own. */
+/* A model, the frames that it is run on, and packets that put it on a board and stream them to it,
+ * in images of their own. */
 extern const uint8_t model_image[], model_image_end[], model_frames[], model_frames_end[];
+extern const uint8_t script[], script_end[];
 
 #endif

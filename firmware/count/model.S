@@ -9,3 +9,4 @@
     .endm
     file model_image, model.bin
     file model_frames, frames.bin
+    file script, script.bin

@@ -6,11 +6,12 @@
 
 #include "guest.h"
 
-enum { WRITE0 = 0x04, EXIT_EXTENDED = 0x20, APPLICATION_EXIT = 0x20026 };
+enum { OPEN = 0x01, CLOSE = 0x02, WRITE0 = 0x04, WRITE = 0x05, READ = 0x06 };
+enum { EXIT_EXTENDED = 0x20, APPLICATION_EXIT = 0x20026, MODE_RB = 1, MODE_WB = 5 };
 
 #if defined(__riscv)
 
-static void debugger(uintptr_t call, uintptr_t argument) {
+static uintptr_t debugger(uintptr_t call, uintptr_t argument) {
     register uintptr_t a0 __asm__("a0") = call;
     register uintptr_t a1 __asm__("a1") = argument;
     /* the three make a call only uncompressed and on one page */
@@ -24,21 +25,23 @@ static void debugger(uintptr_t call, uintptr_t argument) {
                      : "+r"(a0)
                      : "r"(a1)
                      : "memory");
+    return a0;
 }
 
 #else
 
-static void debugger(uintptr_t call, uintptr_t argument) {
+static uintptr_t debugger(uintptr_t call, uintptr_t argument) {
     register uintptr_t r0 __asm__("r0") = call;
     register uintptr_t r1 __asm__("r1") = argument;
     __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
 }
 
 #endif
 
 static void leave(int status) {
     const uintptr_t block[2] = {APPLICATION_EXIT, (uintptr_t)status};
-    debugger(EXIT_EXTENDED, (uintptr_t)block);
+    (void)debugger(EXIT_EXTENDED, (uintptr_t)block);
     for (;;) {
     }
 }
@@ -47,7 +50,32 @@ __attribute__((noinline, used)) void bench_begin(void) { __asm__ volatile("nop")
 
 __attribute__((noinline, used)) void bench_end(void) { __asm__ volatile("nop" ::: "memory"); }
 
-void say(const char *text) { debugger(WRITE0, (uintptr_t)text); }
+void say(const char *text) { (void)debugger(WRITE0, (uintptr_t)text); }
+
+intptr_t open_file(const char *name, int for_writing) {
+    uintptr_t length = 0;
+    while (name[length] != 0) {
+        length++;
+    }
+    const uintptr_t block[3] = {(uintptr_t)name, for_writing ? MODE_WB : MODE_RB, length};
+    return (intptr_t)debugger(OPEN, (uintptr_t)block);
+}
+
+/* the debugger tells how many bytes it left undone */
+int read_file(intptr_t file, void *data, size_t n) {
+    const uintptr_t block[3] = {(uintptr_t)file, (uintptr_t)data, n};
+    return debugger(READ, (uintptr_t)block) == 0;
+}
+
+int write_file(intptr_t file, const void *data, size_t n) {
+    const uintptr_t block[3] = {(uintptr_t)file, (uintptr_t)data, n};
+    return debugger(WRITE, (uintptr_t)block) == 0;
+}
+
+int close_file(intptr_t file) {
+    const uintptr_t block[1] = {(uintptr_t)file};
+    return debugger(CLOSE, (uintptr_t)block) == 0;
+}
 
 extern uint32_t bss_start[], bss_end[], stack_top[]; /* from link.ld */
 
