@@ -32,12 +32,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesnn import blob, reference
 from edgesnn import graph as g
 from edgesnn.errors import ModelError
 
 PAIRS = 20
 NEURONS = 2 * PAIRS
 STEP_US = 100_000
+SELFTEST_TICKS = 64
 COMMAND_ONE = 256
 COMMAND_LIMIT = 10 * COMMAND_ONE
 METRE = 6400
@@ -190,6 +192,14 @@ def build(genome: Genome) -> g.Graph:
     built = _built(genome.design, genome)[0]
     assert built is not None
     return built
+
+
+def model(genome: Genome) -> blob.Model:
+    """A controller as a model to put on a board, with a self-test of errors to and fro."""
+    ticks = np.arange(SELFTEST_TICKS)
+    frames = np.round(120 * np.sin(ticks / 4) * np.exp(-ticks / 20)).astype(np.int16)
+    graph = reference.with_selftest(build(genome), frames[:, np.newaxis])
+    return blob.unpack(blob.pack(graph, {"classes": ["command / 256"]}))
 
 
 def _built(design: Design, genome: Genome | None) -> tuple[g.Graph | None, tuple[Genes, ...]]:

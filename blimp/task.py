@@ -18,7 +18,7 @@ the altitude recorded there, or displaced from it for some.
 
 **Loss** of a mimic (Burgers et al. 2023): mean |u - u*| in the paper's unit (0.33 of ours) plus
 1 - Pearson's correlation. Of a network that flies: root mean square of e in m, plus the mean |e| in
-the second half of every set-point's time, weighed.
+the second half of every set-point's time and the mean overshoot of the steps, both weighed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Task:
         windows: in an evaluation, by role.
         kp, kd, ki: 1/256000 of a command a cm, a cm and tick, a cm and tick.
         integral_limit: cm ticks.
-        settled_weight: see the module.
+        settled_weight, overshoot_weight: see the module.
         hold: ticks between knots or set-points, drawn.
         displaced, displacement: chance of a knot to be displaced in 1/256, and by how many cm.
         reference: set-points where not recorded, cm, drawn.
@@ -101,6 +101,7 @@ class Task:
     ki: int = 192
     integral_limit: int = 10_000
     settled_weight: int = 1
+    overshoot_weight: int = 0
     hold: Range = (40, 100)
     displaced: int = 64
     displacement: int = 100
@@ -132,7 +133,7 @@ class Task:
         rows = [*self.segments, *([(0, 0, 0)] * SEGMENTS)][:SEGMENTS]
         numbers = [
             self.flier, self.target, self.helper, self.kp, self.kd, self.ki, self.integral_limit,
-            self.ticks, *self.windows, self.settled_weight, *self.hold, self.displaced,
+            self.ticks, *self.windows, self.settled_weight, self.overshoot_weight, *self.hold, self.displaced,
             self.displacement, *self.reference, len(self.script), *script, self.drag,
             self.quadratic, self.stiffness, self.rest, self.tick, *self.thrust, self.duty_zero,
             *self.buoyancy, *self.lag, *self.dead, *self.delay, *self.flip, len(self.segments),
@@ -199,6 +200,8 @@ class Flight:
         self.pairs: list[tuple[int, int]] = []
         self.errors: list[int] = []
         self.settled: list[int] = []
+        self.overshoots: list[int] = []
+        self.direction = 1
         if task.flier is Flier.RECORDED:
             self.start = self._place(role)
             self.next_reference = int(track[self.start])
@@ -234,6 +237,10 @@ class Flight:
             self.errors.append(self.error)
             if self.tick - self.hold_start >= self.hold_ticks // 2:
                 self.settled.append(abs(self.error))
+            if self.tick == self.hold_start:
+                self.overshoots.append(0)
+                self.direction = -1 if self.error < 0 else 1
+            self.overshoots[-1] = max(self.overshoots[-1], -self.direction * self.error)
             self._move(clip(x + self._sum(task.helper), LIMIT))
         else:
             self.pairs.append((x, y))
@@ -246,7 +253,9 @@ class Flight:
         if self.task.flier is Flier.NETWORK:
             rms = root((sum(e * e for e in self.errors) << 20) // len(self.errors))
             settled = (sum(self.settled) << 16) // (100 * len(self.settled)) if self.settled else 0
-            return rms * 64 // 100 + self.task.settled_weight * settled
+            over = (sum(self.overshoots) << 16) // (100 * len(self.overshoots))
+            weighed = self.task.settled_weight * settled + self.task.overshoot_weight * over
+            return rms * 64 // 100 + weighed
         n = len(self.pairs)
         off = sum(abs(x - y) for x, y in self.pairs) * 256 * 33 // (100 * n)
         return off + 65536 - correlation(self.pairs)

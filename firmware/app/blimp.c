@@ -174,6 +174,19 @@ static void move(blimp_flight *f, int32_t command) {
     f->height = clip((int64_t)f->height + part(f->speed, t->tick), 64 * METRE);
 }
 
+/* how far behind the set-point it gets, coming from the side on which it was when that changed */
+static void watch(blimp_flight *f) {
+    if (f->tick == f->hold_start) {
+        f->sum_overshoot += f->overshoot;
+        f->overshoot = 0;
+        f->direction = f->error < 0 ? -1 : 1;
+        f->n_steps++;
+    }
+    if (-f->direction * f->error > f->overshoot) {
+        f->overshoot = -f->direction * f->error;
+    }
+}
+
 void blimp_answer(blimp_flight *f, int32_t command) {
     const blimp_task *t = f->task;
     const int32_t x = clip(command, BLIMP_LIMIT), y = sum_of(f, t->target);
@@ -186,6 +199,7 @@ void blimp_answer(blimp_flight *f, int32_t command) {
             f->sum_settled += f->error < 0 ? -f->error : f->error;
             f->n_settled++;
         }
+        watch(f);
     } else {
         f->sum_x += x;
         f->sum_y += y;
@@ -234,7 +248,10 @@ uint32_t blimp_loss(const blimp_flight *f) {
     const int64_t rms = (int64_t)square_root((uint64_t)f->sum_squares * 1048576u / (uint64_t)n);
     const int64_t settled =
         f->n_settled > 0 ? f->sum_settled * 65536 / (100 * (int64_t)f->n_settled) : 0;
-    return (uint32_t)(rms * 64 / 100 + f->task->settled_weight * settled);
+    const int64_t overshoot =
+        f->n_steps > 0 ? (f->sum_overshoot + f->overshoot) * 65536 / (100 * (int64_t)f->n_steps) : 0;
+    return (uint32_t)(rms * 64 / 100 + f->task->settled_weight * settled +
+                      f->task->overshoot_weight * overshoot);
 }
 
 static int in(int32_t x, int32_t low, int32_t high) { return x >= low && x <= high; }
@@ -247,7 +264,7 @@ int blimp_check(const blimp_task *t, uint32_t samples) {
     int right = in(t->flier, 0, BLIMP_NETWORK) && in(t->target, 0, 7) && in(t->helper, 0, 7) &&
                 in(t->kp, 0, 1 << 24) && in(t->kd, 0, 1 << 24) && in(t->ki, 0, 1 << 24) &&
                 in(t->integral_limit, 0, 1 << 24) && in(t->ticks, 2, 4096) &&
-                in(t->settled_weight, 0, 16) && ranges(&t->hold, 1, 4096) &&
+                in(t->settled_weight, 0, 16) && in(t->overshoot_weight, 0, 16) && ranges(&t->hold, 1, 4096) &&
                 in(t->displaced, 0, 256) && in(t->displacement, 0, 1000) &&
                 ranges(&t->reference, 0, 1000) && in(t->n_script, 0, (int32_t)BLIMP_SCRIPT) &&
                 in(t->n_script, 0, t->ticks) && in(t->drag, 0, Q15) && in(t->quadratic, 0, Q15) &&

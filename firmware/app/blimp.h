@@ -32,7 +32,8 @@ typedef struct {
     int32_t flier, target, helper;          /* of the enumerations above */
     int32_t kp, kd, ki, integral_limit;     /* 1/256000 a cm, a cm and tick; cm ticks */
     int32_t ticks, windows[BLIMP_ROLES];    /* of a window; windows of an evaluation */
-    int32_t settled_weight;                 /* of the error after half of a set-point's time */
+    int32_t settled_weight, overshoot_weight; /* of the error late in a set-point's time; of how far
+                                               * a step is overshot */
     blimp_range hold;                       /* ticks from knot to knot, from set-point to the next */
     int32_t displaced, displacement;        /* chance of a knot, in 1/256; most, in cm */
     blimp_range reference;                  /* set-points, cm */
@@ -56,7 +57,8 @@ typedef struct {
     int32_t sign, flipping, queue[BLIMP_MAX_DELAY + 1];
     int32_t terms[3], command, target; /* 1/256 */
     int64_t sum_x, sum_y, sum_xx, sum_yy, sum_xy, sum_off, sum_squares, sum_settled;
-    int32_t n_settled;
+    int32_t n_settled, direction, overshoot, n_steps;
+    int64_t sum_overshoot; /* of the steps before this one */
 } blimp_flight;
 
 /* 32 bits from a seed and a count (Wellons' lowbias32 of a Weyl sequence). */
@@ -74,7 +76,7 @@ void blimp_answer(blimp_flight *f, int32_t command);
 
 /* Of the ticks so far, Q16. Of a mimic: mean absolute error, in the paper's unit, 0.33 of ours,
  * plus 1 - Pearson correlation. Of a network that flies: root mean square of the altitude error in
- * m, plus its mean size when settled, weighed. */
+ * m, plus its mean size when settled and the mean overshoot, weighed. */
 uint32_t blimp_loss(const blimp_flight *f);
 
 /* Whether the numbers of a task are in range, for a track of so many samples. */

@@ -363,9 +363,26 @@ static void judged(evolution *e, uint32_t loss) {
     proceed(e);
 }
 
+/* the golden run of an image whose numbers have changed: the answers are new, too */
+static uint32_t golden(evolution *e, const esnn_header *h) {
+    const int16_t *frames = (const int16_t *)(const void *)(e->image + h->selftest);
+    esnn_result out;
+    uint32_t crc = 0;
+    esnn_reset(&e->model);
+    for (uint16_t t = 0; t < h->selftest_steps; t++) {
+        if (esnn_step(&e->model, frames + t, &out) == ESNN_OK) {
+            crc = esnn_digest(&e->model, crc);
+        }
+    }
+    return crc;
+}
+
 void evolve_finish(evolution *e) {
     express(e, NONE, 1);
     esnn_header *h = (esnn_header *)(void *)e->image;
+    if (h->selftest_steps > 0) {
+        h->selftest_digest = golden(e, h);
+    }
     h->crc = esnn_crc32(0, &h->arena_bytes, h->length - offsetof(esnn_header, arena_bytes));
     e->stage = DONE;
 }

@@ -90,7 +90,7 @@ ESNN_CHECKED esnn_status evolve_begin(evolution *e, const evolve_recipe *recipe,
  * After the last generation the best mean is tested, and the image is that of it. */
 uint32_t evolve_run_for(evolution *e, uint32_t ticks);
 
-/* Put the best mean into the image, and its CRC in order. */
+/* Put the best mean into the image, and its golden run and CRC in order. */
 void evolve_finish(evolution *e);
 
 #endif
