@@ -146,25 +146,34 @@ static uint32_t arrive(const esnn_model *m, const esnn_projection *q, int32_t *c
     return end - begin;
 }
 
-/* synapses without delay: what the source emits is at hand */
+/* synapses without delay: what the source emits is at hand, and its history is not kept */
 static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
                                 const esnn_slot *source, int32_t *current, const int16_t *values) {
-    const uint8_t *post = m->image + q->as.delayed.post;
+    const esnn_delayed *d = &q->as.delayed;
     const int8_t *weights = (const int8_t *)(m->image + q->weights);
-    const uint32_t *starts = starts_of(m->image, &q->as.delayed);
+    const uint32_t *starts = starts_of(m->image, d);
     const uint16_t *events = esnn_halves(m->arena, source->output);
-    const uint32_t n = values != NULL ? q->as.delayed.n_in : source->n_events;
+    const uint32_t n = values != NULL ? d->n_in : source->n_events;
     const int32_t scale = (int32_t)1 << q->shift;
     uint32_t met = 0;
     for (uint32_t e = 0; e < n; e++) {
         const uint32_t j = values != NULL ? e : events[e];
         const int32_t value = values != NULL ? values[e] * scale : scale;
-        if (value != 0) {
-            const uint32_t begin = starts[j], end = starts[j + 1u];
+        const uint32_t begin = starts[j], end = starts[j + 1u];
+        if (value == 0) {
+            continue;
+        }
+        met += end - begin;
+        if (d->n_out <= 256u) {
+            const uint8_t *post = m->image + d->post;
             for (uint32_t k = begin; k < end; k++) {
                 current[post[k]] += weights[k] * value;
             }
-            met += end - begin;
+        } else {
+            const uint16_t *post = esnn_u16(m->image, d->post);
+            for (uint32_t k = begin; k < end; k++) {
+                current[post[k]] += weights[k] * value;
+            }
         }
     }
     return met;
@@ -177,7 +186,7 @@ static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, i
     const esnn_slot *slot = &esnn_slots_of(m->arena)[q->source];
     const int32_t scale = (int32_t)1 << q->shift;
     uint32_t met = 0, row = slot->head;
-    if (d->longest == 0 && d->n_out <= 256u) {
+    if (d->longest == 0) {
         return project_at_once(m, q, slot, current, values);
     }
     for (uint32_t delay = 0; delay <= d->longest; delay++) {
