@@ -7,13 +7,14 @@ A controller has 40 encoding and 40 hidden neurons, both in 20 pairs, and one le
 * **Encoding** (the paper's eqs. 1-3 with `tau_syn` = 0): neuron 2 j takes the error with weight
   +w, neuron 2 j + 1 with -w; bias, leak and threshold belong to the pair.
 * **Hidden** (eqs. 1-3): pair j hears only encoding pair j, by a 2 x 2 block of weights; leaks and
-  thresholds belong to the neuron. With `recurrent`, a 2 x 2 block of weights within each pair brings
-  the spikes of the step before.
+  thresholds belong to the neuron. With `recurrent`, a 2 x 2 block of weights within each pair
+  brings the spikes of the step before.
 * **Input-weighted threshold adaptation** (`adaptive`): the threshold of hidden neuron i is
   `base_i + sum_j A_ij tr_j` with a trace `tr_j = leak_j tr_j + s_j` of the spikes that come IN, as
   the paper says. The code of its authors updates the trace a second time with the neuron's OWN
-  spikes. The paper's rule is kept: the code's second update mixes two populations of which pair j of
-  one has nothing to do with pair j of the other unless both have one size, and it is not described.
+  spikes. The paper's rule is kept: the code's second update mixes two populations, of which pair j
+  of one has nothing to do with pair j of the other unless both have one size, and it is not
+  described.
   As in both, a reset subtracts the threshold that the spike had passed (`Adaptation.old`).
 * **Read-out** `y = leak y + sum_d w_d s_d`; the paper's `1 - leak` is a part of the weights. The
   weights of a pair are +d and -d.
@@ -271,12 +272,12 @@ def _network(
         every = np.arange(NEURONS, dtype=np.uint16)
         ones = np.full(NEURONS, TRACE_SPIKE, np.int8)
         populations.append(
-            g.Integrator(
-                traces, _u16(leaks), np.zeros(NEURONS, np.int32), TRACE_PLACES, TRACE_BITS
-            )
+            g.Integrator(traces, _u16(leaks), np.zeros(NEURONS, np.int32), TRACE_PLACES, TRACE_BITS)
         )
         late = np.zeros(NEURONS, np.uint8)
-        projections.append(g.DelayedSynapses(encoding, traces, every, every, late, ones, TRACE_SHIFT))
+        projections.append(
+            g.DelayedSynapses(encoding, traces, every, every, late, ones, TRACE_SHIFT)
+        )
         zero = np.zeros(1, np.int32)
         adaptation = g.Adaptation(np.zeros(1, np.uint16), zero, old=True)
     populations.append(

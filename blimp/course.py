@@ -13,7 +13,7 @@ import numpy as np
 
 from edgesnn.blimp import start as starts
 from edgesnn.blimp import task as tasks
-from edgesnn.blimp.controllers import DESIGNS, Design, Genome, model
+from edgesnn.blimp.controllers import DESIGNS, Design, Genome, layout, model
 from edgesnn.blimp.data import synthetic, tracks
 from edgesnn.blimp.evolution import (
     Generation,
@@ -59,7 +59,7 @@ class Ground:
 
     def tests(self) -> list[Task]:
         """500 s of what was held out, in four windows (of a synthetic flight less)."""
-        found = []
+        found: list[Task] = []
         for start, length, role in self.segments:
             for at in range(start, start + length - 1250, 1250):
                 if role is Role.TEST and len(found) < 4:
@@ -91,7 +91,7 @@ class Phase:
         name: for people and files.
         design: of what is evolved.
         task: that it flies.
-        sigma, rate, least: of `Recipe`.
+        sigma, least, frozen: of `Recipe`.
         share: of the course's evaluations.
     """
 
@@ -101,10 +101,14 @@ class Phase:
     sigma: float
     share: float
     least: float = 1e-4
+    frozen: tuple[str, ...] = ()
 
 
 def phases(controller: str, over: Ground) -> list[Phase]:
-    """The course of a controller: mimic, then fly; for the full one both networks' and the sum's.
+    """The course of a controller: mimic, then fly.
+
+    For the full one, both networks' courses, then the PD network flies beside the I term of a PID
+    with an offset to carry, and last the two networks' sum flies; there only the PD's genes change.
 
     Raises:
         ModelError: there is no such controller.
@@ -116,26 +120,29 @@ def phases(controller: str, over: Ground) -> list[Phase]:
         replace(base, flier=Flier.NETWORK, ticks=1600, hold=(150, 400), windows=(3, 8, 0))
     )
     offset = replace(flown, buoyancy=(-BUOYANCY, BUOYANCY))
-    told = replace(
-        offset, flier=Flier.PID, target=tasks.I, hold=(200, 400), windows=(2, 6, 0)
-    )
+    told = replace(offset, flier=Flier.PID, target=tasks.I, hold=(200, 400), windows=(2, 6, 0))
     pd = [
         Phase("pd mimic", DESIGNS["pd"], base, 0.004, 0.5),
         Phase("pd flight", DESIGNS["pd"], replace(flown, buoyancy=(-3000, 3000)), 0.01, 0.5),
     ]
     i = [
-        Phase("i mimic", DESIGNS["i"], told, 0.001, 0.5, 2e-5),
-        Phase("i flight", DESIGNS["i"], replace(offset, helper=tasks.P | tasks.D), 0.001, 0.5, 2e-5),
+        Phase("i mimic", DESIGNS["i"], told, 0.001, 0.4, 2e-5),
+        Phase(
+            "i flight", DESIGNS["i"], replace(offset, helper=tasks.P | tasks.D), 0.001, 0.6, 2e-5
+        ),
     ]
     if controller == "pd":
         return pd
     if controller == "i":
         return i
-    summed = replace(
-        offset, hold=(300, 500), windows=(4, 10, 0), settled_weight=2, overshoot_weight=1
-    )
-    parts = [replace(p, share=p.share * (0.6 if p in pd else 0.1)) for p in (*pd, *i)]
-    return [*parts, Phase("full flight", DESIGNS["full"], summed, 0.001, 0.3, 2e-5)]
+    judged = replace(offset, hold=(300, 500), settled_weight=2, overshoot_weight=1)
+    parts = [replace(p, share=p.share * (0.45 if p in pd else 0.07)) for p in (*pd, *i)]
+    kept = tuple(run.name for run in layout(DESIGNS["full"]) if run.name.startswith("i "))
+    return [
+        *parts,
+        Phase("pd beside I", DESIGNS["pd"], replace(judged, helper=tasks.I), 0.01, 0.28),
+        Phase("full flight", DESIGNS["full"], judged, 0.005, 0.2, frozen=kept),
+    ]
 
 
 def first(phase: Phase, over: Ground, seed: int, constructed: bool) -> Genome:
@@ -183,7 +190,8 @@ class OnBoard:
         ticks: int = SLICE,
     ) -> None:
         self.board, self.recipe, self.start, self.ticks = board, recipe, start, ticks
-        self._room = state_bytes(len(start.values))
+        genes = sum(r.count for r in layout(recipe.design) if r.name not in recipe.frozen)
+        self._room = state_bytes(genes)
         board.put_model(model(start))
         board.begin_evolution(recipe.pack(track), self._room, state, 0)
         self._generation = State.unpack(state).generation if state else 0
@@ -254,7 +262,7 @@ class Course:
         random = not self.constructed and "mimic" in phase.name
         return Recipe(
             phase.design, phase.task, self.seed, generations=generations,
-            sigma=0.1 if random else phase.sigma, least_sigma=phase.least,
+            sigma=0.1 if random else phase.sigma, least_sigma=phase.least, frozen=phase.frozen,
         )  # fmt: skip
 
     def run(

@@ -67,7 +67,8 @@ def record(seconds: Array, altitude: Array) -> npt.NDArray[np.int16]:
         at = _core.ffi.cast("int16_t *", out.ctypes.data + 2 * n)
         micros = round(float(time) * 1e6) & 0xFFFFFFFF
         n += int(_core.lib.blimp_record(recorder, micros, round(float(height) * 1e3), at, room - n))
-    return out[:n].copy()
+    grid: npt.NDArray[np.int16] = out[:n].copy()
+    return grid
 
 
 def tracks() -> list[npt.NDArray[np.int16]]:
@@ -76,7 +77,7 @@ def tracks() -> list[npt.NDArray[np.int16]]:
 
 
 def synthetic(seed: int = 0, ticks: int = 1500) -> list[npt.NDArray[np.int16]]:
-    """Three made-up flights, for who has no recorded ones: altitudes in cm that wander as theirs."""
+    """Three made-up flights, for who has no recorded ones: altitudes in cm that wander."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(3):

@@ -118,9 +118,18 @@ class Recipe:
                 f"most {MAX_LAMBDA} candidates, of which at most {MAX_MU} win"
             )
         weights = [*self.weights, *([0] * MAX_MU)][:MAX_MU]
-        rows = [
-            (r.kind, r.part, r.count, r.stride, r.second, r.mirror, r.low, r.high,
-             self.sigma_q24(r.kind))
+        rows: list[tuple[int, ...]] = [
+            (
+                r.kind,
+                r.part,
+                r.count,
+                r.stride,
+                r.second,
+                r.mirror,
+                r.low,
+                r.high,
+                self.sigma_q24(r.kind),
+            )
             for r in runs
         ]
         rows += [(0,) * 9] * (MAX_RUNS - len(runs))
@@ -187,9 +196,11 @@ class State:
         for dtype, size in (("<i4", 4), ("<u4", 4), ("<u2", 2)):
             arrays.append(np.frombuffer(data, dtype, genes, at).astype(np.int64))
             at += size * genes
+        mean, sigma, shares = arrays
         return cls(
-            generation, evaluations, windows, *(_real(x) for x in (loss, validation, best)),
-            best_generation, _real(test), bool(phase), tuple(winners[:n_winners]), *arrays, data,
+            generation, evaluations, windows, _real(loss), _real(validation), _real(best),
+            best_generation, _real(test), bool(phase), tuple(winners[:n_winners]), mean, sigma,
+            shares, data,
         )  # fmt: skip
 
 
@@ -244,7 +255,7 @@ class Native:
         self.recipe, self.start = recipe, start
         packed = recipe.pack(track)
         image = blob.pack_image(build(start))
-        genes = len(start.values)
+        genes = sum(r.count for r in layout(recipe.design) if r.name not in recipe.frozen)
         self._recipe = ffi.new("uint32_t[]", (len(packed) + 3) // 4)
         self._image = ffi.new("uint32_t[]", (len(image) + 3) // 4)
         self._bytes = len(image)
@@ -309,7 +320,9 @@ class Reference:
                 reach = run.high - run.low
                 self.mean += [(int(value) - run.low) * ONE // reach for value in part]
         least = max(1, round(recipe.least_sigma * ONE))
-        self.sigma = [max(recipe.sigma_q24(r.kind), least) for r in self.runs for _ in range(r.count)]
+        self.sigma = [
+            max(recipe.sigma_q24(r.kind), least) for r in self.runs for _ in range(r.count)
+        ]
         self.best = [share(m) for m in self.mean]
         self.best_loss = self.loss = UNKNOWN
         self.generation = 0

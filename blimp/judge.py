@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,7 +56,7 @@ def steps_of(flown: Flown, steps: tuple[int, ...]) -> Answer:
     altitude = flown.columns["altitude"].reshape(len(steps), HELD).astype(float)
     overshoots = tuple(
         float(max(0.0, np.max(np.sign(now - before) * (altitude[k] - now))))
-        for k, (before, now) in enumerate(zip(steps, steps[1:], strict=False), 1)
+        for k, (before, now) in enumerate(itertools.pairwise(steps), 1)
     )
     steady = float(np.abs(error[:, -100:]).mean(axis=1).max())
     return Answer(float(np.sqrt((error**2).mean())) / 100, steady, overshoots)

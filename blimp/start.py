@@ -1,19 +1,19 @@
 """Constructed first means: where evolution starts from, other than random genes.
 
-They are made on the host, from the training windows alone, and are shown beside what comes of random
-starts; nothing here runs on a device.
+They are made on the host, from the training windows alone, and are shown beside what comes of
+random starts; nothing here runs on a device.
 
-**PD**: matching pursuit. Thousands of random pairs (two encoding and two mirrored hidden neurons) are
-run over the training windows in floating point, and twenty are picked, one after the other, each the
-one whose read-out is most correlated with what those picked before leave of the target; bounded
-least squares give the read-out weights.
+**PD**: matching pursuit. Thousands of random pairs (two encoding and two mirrored hidden neurons)
+are run over the training windows in floating point, and twenty are picked, one after the other:
+each the one whose read-out is most correlated with what those picked before leave of the target.
+Bounded least squares give the read-out weights.
 
 **I**: by design. Encoding neurons are sigma-delta modulators: the pair's difference of rates is
-proportional to the error up to half a metre, and saturates there. Traces without leak count the two,
-so that their difference is the integral of the error; with weights -a and +a it lowers the threshold
-of one hidden neuron and raises that of the other. Both get the sum of the pair's spikes, a steady
-drive, and so compare the integral with a level; twenty pairs have twenty levels. The networks' error
-symmetry makes the integral rest only where the error does.
+proportional to the error up to half a metre, and saturates there. Traces without leak count the
+two, so that their difference is the integral of the error; with weights -a and +a it lowers the
+threshold of one hidden neuron and raises that of the other. Both get the sum of the pair's spikes,
+a steady drive, and so compare the integral with a level; twenty pairs have twenty levels. As the
+network is symmetric in the error, the integral rests only where the error does.
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ def matched(
 
 def _genome(design: Design, prefix: str, numbers: dict[str, npt.ArrayLike]) -> Genome:
     parts = [
-        np.clip(np.rint(np.asarray(numbers[run.name.removeprefix(f"{prefix} ")])), run.low, run.high)
+        np.clip(
+            np.rint(np.asarray(numbers[run.name.removeprefix(f"{prefix} ")])), run.low, run.high
+        )
         for run in layout(design)
     ]
     return Genome(design, np.concatenate(parts).astype(np.int64))
@@ -176,7 +178,7 @@ def _pairs(n: int, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def _run(pairs: dict[str, Array], error: Array, leak: float) -> npt.NDArray[np.float32]:
-    """The read-out of each pair, weight 1, for errors (windows, ticks) in m: (windows, ticks, n)."""
+    """The read-out of each pair, (windows, ticks, n), for errors (windows, ticks) in m."""
     windows, ticks = error.shape
     f = {name: values.astype(np.float32) for name, values in pairs.items()}
     n = len(f["w"])

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from edgesnn.blimp import course, judge
-from edgesnn.blimp.controllers import Genome
+from edgesnn.blimp.controllers import DESIGNS, Genome
 from edgesnn.blimp.cost import SMALL, counted
 from edgesnn.blimp.evolution import Native, Recipe
 from edgesnn.errors import EdgesnnError, MismatchError
@@ -107,9 +107,7 @@ def on_board(over: course.Ground, board: str) -> dict[str, Any]:
     same = list(host.generations()) and host.state.data == state.data
     if not same:
         raise MismatchError(f"an evolution on {board} ends in another state than this host's")
-    course.replay(
-        course.Done(phase, recipe, start, host.genome(), log, state), over.track
-    )
+    course.replay(course.Done(phase, recipe, start, host.genome(), log, state), over.track)
     return {"board": board, "emulated": True, "generations": len(log),
             "evaluations": state.evaluations, "equal_bit_for_bit": True}  # fmt: skip
 
@@ -147,14 +145,14 @@ def table(result: dict[str, Any]) -> str:
                  f"PD alone {base['pd_offset']['steady_cm']:.1f}")  # fmt: skip
     row("full, offset: steady error, cm", marks["full steady"], 3)
     row("full, offset: largest overshoot / PID's", marks["full overshoot by pid's"], 1)
-    row("  constructed I, evolved PD, not together", marks["joined overshoot by pid's"], None)
+    row("  before the last phase, the two together", marks["joined overshoot by pid's"], None)
     pid = base["pid_offset_steps"]
     overshoots = "/".join(f"{x:.0f}" for x in pid["overshoots_cm"])
     lines.append(f"  beside it: PID {pid['steady_cm']:.2f} cm, overshoots {overshoots} cm")
     if "count" in result:
         counted = result["count"]
         for name, mark in (("pd", 4000), ("i", None)):
-            one = {k: counted[name]["step"] for k in ("median", "least", "most")}
+            one = dict.fromkeys(("median", "least", "most"), counted[name]["step"])
             row(f"control step of {name}, M4 instructions (emulated)", one, mark, 0)
         lines.append(
             f"an evaluation of {counted['ticks']:,} ticks: {counted['evaluation']:,} instructions "
@@ -242,9 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result["marks"] = summed_up(result["seeds"], result["random"], base)
         if not chosen.no_board:
             result["board"] = on_board(over, BOARD)
-            full = Genome(
-                course.DESIGNS["full"], np.array(found[0]["genomes"]["full flight"], np.int64)
-            )
+            full = Genome(DESIGNS["full"], np.array(found[0]["genomes"]["full flight"], np.int64))
             result["count"] = counted(over, full, result["evaluations"], CYCLES, CLOCK)
     except EdgesnnError as error:
         print(f"blimp: {error}", file=sys.stderr)

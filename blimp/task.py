@@ -133,8 +133,9 @@ class Task:
         rows = [*self.segments, *([(0, 0, 0)] * SEGMENTS)][:SEGMENTS]
         numbers = [
             self.flier, self.target, self.helper, self.kp, self.kd, self.ki, self.integral_limit,
-            self.ticks, *self.windows, self.settled_weight, self.overshoot_weight, *self.hold, self.displaced,
-            self.displacement, *self.reference, len(self.script), *script, self.drag,
+            self.ticks, *self.windows, self.settled_weight, self.overshoot_weight, *self.hold,
+            self.displaced, self.displacement, *self.reference, len(self.script), *script,
+            self.drag,
             self.quadratic, self.stiffness, self.rest, self.tick, *self.thrust, self.duty_zero,
             *self.buoyancy, *self.lag, *self.dead, *self.delay, *self.flip, len(self.segments),
             *(number for row in rows for number in row),
@@ -158,9 +159,11 @@ def plant() -> dict[str, Any]:
 
 
 def loosened(task: Task) -> Task:
-    """The task in a blimp whose lag, dead zone, dead time and servo differ from flight to flight."""
+    """The task in a blimp whose lag, dead zone, dead time and servo differ between flights."""
     lag = task.lag[0]
-    return replace(task, lag=(lag * 3 // 4, lag * 5 // 4), dead=(51, 102), delay=(0, 2), flip=(0, 3))
+    return replace(
+        task, lag=(lag * 3 // 4, lag * 5 // 4), dead=(51, 102), delay=(0, 2), flip=(0, 3)
+    )
 
 
 def quotient(x: int, y: int) -> int:
@@ -366,7 +369,7 @@ class Flown:
     @property
     def seconds(self) -> npt.NDArray[np.float64]:
         """Of every tick."""
-        return TICK * np.arange(len(self.columns["error"]))
+        return np.arange(len(self.columns["error"]), dtype=np.float64) * TICK
 
 
 def fly(image: bytes | None, task: Task, track: Track, role: int, seed: int) -> Flown:
@@ -395,4 +398,3 @@ def fly(image: bytes | None, task: Task, track: Track, role: int, seed: int) -> 
     if status != 0:
         raise ModelError(f"the core refuses the controller: {status_text(status)}")
     return Flown(dict(zip(COLUMNS, trace.T, strict=True)), int(loss[0]) / 65536)
-

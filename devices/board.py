@@ -291,12 +291,12 @@ class Board:
             DeviceError: the link failed.
         """
         begin = struct.pack("<IIB", len(recipe), state_bytes, slot)
-        self._order(protocol.EVOLVE_BEGIN, begin)
+        self._order(protocol.EVO_BEGIN, begin)
         piece = min(MODEL_PIECE, self.info.payload_limit - 4)
         whole = recipe + bytes(-len(recipe) % 4) + kept
         for offset in range(0, len(whole), piece):
             data = struct.pack("<I", offset) + whole[offset : offset + piece]
-            self._order(protocol.EVOLVE_DATA, data)
+            self._order(protocol.EVO_DATA, data)
 
     def run_evolution(self, ticks: int, generation: int) -> Progress:
         """Run the evolution on, by at most so many steps of the network or to a generation's end.
@@ -310,9 +310,9 @@ class Board:
             ModelError: there is none, or the board refuses its recipe.
             DeviceError: the link failed.
         """
-        packet = self._ask(protocol.EVOLVE_RUN, struct.pack("<II", ticks, generation))
+        packet = self._ask(protocol.EVO_RUN, struct.pack("<II", ticks, generation))
         if packet.type == protocol.STATUS:
-            self._expect_done(protocol.EVOLVE_RUN, Status.unpack(packet.payload))
+            self._expect_done(protocol.EVO_RUN, Status.unpack(packet.payload))
         return Progress.unpack(packet.payload)
 
     def evolution_state(self, state_bytes: int) -> bytes:
@@ -326,9 +326,9 @@ class Board:
         parts = []
         for offset in range(0, state_bytes, piece):
             wanted = struct.pack("<II", offset, min(piece, state_bytes - offset))
-            packet = self._ask(protocol.EVOLVE_READ, wanted)
+            packet = self._ask(protocol.EVO_READ, wanted)
             if packet.type == protocol.STATUS:
-                self._expect_done(protocol.EVOLVE_READ, Status.unpack(packet.payload))
+                self._expect_done(protocol.EVO_READ, Status.unpack(packet.payload))
             parts.append(packet.payload[4:])
         return b"".join(parts)
 

@@ -15,7 +15,7 @@ VERSION = 2
 HELLO, MODEL_BEGIN, MODEL_DATA, MODEL_END = 0x01, 0x02, 0x03, 0x04
 RESET, FRAME, EVENTS, SELFTEST = 0x05, 0x06, 0x07, 0x08
 SUBSCRIBE, LIST, SELECT, COUNT = 0x09, 0x0A, 0x0B, 0x0C
-EVOLVE_BEGIN, EVOLVE_DATA, EVOLVE_RUN, EVOLVE_READ = 0x0D, 0x0E, 0x0F, 0x10
+EVO_BEGIN, EVO_DATA, EVO_RUN, EVO_READ = 0x0D, 0x0E, 0x0F, 0x10
 STATUS, INFO, RESULT, MODELS, COUNTERS = 0x80, 0x81, 0x82, 0x83, 0x84
 PROGRESS, PIECE = 0x85, 0x86
 MODEL_LOADED, RESUMED = 1, 2
@@ -315,8 +315,13 @@ class Progress:
         """Raises DeviceError for a payload of another length than its winners make."""
         count = int.from_bytes(payload[44:48], "little")
         layout = struct.Struct(f"<12I{min(count, 64)}I")
-        ticks, phase, *rest = _unpack(layout, payload, "PROGRESS")
-        return cls(ticks, bool(phase), *rest[:9], tuple(rest[10:]))
+        fields = _unpack(layout, payload, "PROGRESS")
+        ticks, phase, generation, validated, evaluations, windows = fields[:6]
+        loss, validation, best, best_generation, test = fields[6:11]
+        return cls(
+            ticks, bool(phase), generation, validated, evaluations, windows, loss, validation, best,
+            best_generation, test, fields[12:],
+        )  # fmt: skip
 
 
 def result_bytes(classes: int) -> int:

@@ -15,6 +15,8 @@ SOURCES = [
     *sorted(str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.c")),
 ]
 
+HEADERS = ("esnn_internal", "batch", "evolve", "fly", "virtual")
+
 ffibuilder = FFI()
 ffibuilder.cdef(
     """
@@ -71,7 +73,7 @@ ffibuilder.cdef(
 )
 ffibuilder.set_source(
     "edgesnn._core",
-    '#include "esnn_internal.h"\n#include "batch.h"\n#include "evolve.h"\n#include "fly.h"\n#include "virtual.h"\n',
+    "".join(f'#include "{name}.h"\n' for name in HEADERS),
     sources=SOURCES,
     include_dirs=["edgesnn", *FOLDERS],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],

@@ -18,9 +18,9 @@ int blimp_fly(const void *image, size_t size, void *arena, size_t arena_size,
     blimp_begin(&f, task, track, role, seed);
     for (; f.tick < task->ticks; trace += FLY_COLUMNS) {
         const int16_t error = blimp_observe(&f);
-        const int32_t altitude =
-            task->flier == BLIMP_RECORDED ? track[f.start + f.tick]
-                                          : (int32_t)(((int64_t)f.height * 100) >> 20);
+        const int32_t altitude = task->flier == BLIMP_RECORDED
+                                     ? track[f.start + f.tick]
+                                     : (int32_t)(((int64_t)f.height * 100) >> 20);
         if (image != NULL) {
             const esnn_status status = esnn_step(&model, &error, &out);
             if (status != ESNN_OK) {

@@ -175,7 +175,7 @@ static void on_begin(app *a, const uint8_t *payload, size_t size) {
         return;
     }
     a->evolves.run = NULL; /* its memory may be needed */
-    a->n_slots = number; /* its image and those behind it are about to be overwritten */
+    a->n_slots = number;   /* its image and those behind it are about to be overwritten */
     if (a->selected >= number) {
         a->selected = NO_SLOT;
     }
@@ -521,11 +521,11 @@ static void on_evolve_read(app *a, uint8_t *payload, size_t size) {
 }
 
 static void on_evolution(app *a, uint8_t type, uint8_t *payload, size_t size) {
-    if (type == ESNN_EVOLVE_BEGIN) {
+    if (type == ESNN_EVO_BEGIN) {
         on_evolve_begin(a, payload, size);
-    } else if (type == ESNN_EVOLVE_DATA) {
+    } else if (type == ESNN_EVO_DATA) {
         on_evolve_data(a, payload, size);
-    } else if (type == ESNN_EVOLVE_RUN) {
+    } else if (type == ESNN_EVO_RUN) {
         on_evolve_run(a, payload, size);
     } else {
         on_evolve_read(a, payload, size);
@@ -592,7 +592,7 @@ static void on_packet(app *a) {
         on_list(a);
     } else if (type == ESNN_COUNT) {
         on_count(a);
-    } else if (type >= ESNN_EVOLVE_BEGIN && type <= ESNN_EVOLVE_READ) {
+    } else if (type >= ESNN_EVO_BEGIN && type <= ESNN_EVO_READ) {
         on_evolution(a, type, payload, size);
     } else {
         on_model_packet(a, type, payload, size);

@@ -249,7 +249,8 @@ uint32_t blimp_loss(const blimp_flight *f) {
     const int64_t settled =
         f->n_settled > 0 ? f->sum_settled * 65536 / (100 * (int64_t)f->n_settled) : 0;
     const int64_t overshoot =
-        f->n_steps > 0 ? (f->sum_overshoot + f->overshoot) * 65536 / (100 * (int64_t)f->n_steps) : 0;
+        f->n_steps > 0 ? (f->sum_overshoot + f->overshoot) * 65536 / (100 * (int64_t)f->n_steps)
+                       : 0;
     return (uint32_t)(rms * 64 / 100 + f->task->settled_weight * settled +
                       f->task->overshoot_weight * overshoot);
 }
@@ -264,16 +265,16 @@ int blimp_check(const blimp_task *t, uint32_t samples) {
     int right = in(t->flier, 0, BLIMP_NETWORK) && in(t->target, 0, 7) && in(t->helper, 0, 7) &&
                 in(t->kp, 0, 1 << 24) && in(t->kd, 0, 1 << 24) && in(t->ki, 0, 1 << 24) &&
                 in(t->integral_limit, 0, 1 << 24) && in(t->ticks, 2, 4096) &&
-                in(t->settled_weight, 0, 16) && in(t->overshoot_weight, 0, 16) && ranges(&t->hold, 1, 4096) &&
-                in(t->displaced, 0, 256) && in(t->displacement, 0, 1000) &&
-                ranges(&t->reference, 0, 1000) && in(t->n_script, 0, (int32_t)BLIMP_SCRIPT) &&
-                in(t->n_script, 0, t->ticks) && in(t->drag, 0, Q15) && in(t->quadratic, 0, Q15) &&
-                in(t->stiffness, 0, Q15) && in(t->rest, 0, 16 * METRE) && in(t->tick, 1, Q15) &&
-                in(t->thrust[0], 0, 1 << 16) && in(t->thrust[1], 0, 1 << 16) &&
-                in(t->duty_zero, 0, 9 << 8) && ranges(&t->buoyancy, -METRE, METRE) &&
-                ranges(&t->lag, 1, Q15) && ranges(&t->dead, 0, BLIMP_LIMIT) &&
-                ranges(&t->delay, 0, BLIMP_MAX_DELAY) && ranges(&t->flip, 0, 100) &&
-                in(t->n_segments, 0, (int32_t)BLIMP_SEGMENTS);
+                in(t->settled_weight, 0, 16) && in(t->overshoot_weight, 0, 16) &&
+                ranges(&t->hold, 1, 4096) && in(t->displaced, 0, 256) &&
+                in(t->displacement, 0, 1000) && ranges(&t->reference, 0, 1000) &&
+                in(t->n_script, 0, (int32_t)BLIMP_SCRIPT) && in(t->n_script, 0, t->ticks) &&
+                in(t->drag, 0, Q15) && in(t->quadratic, 0, Q15) && in(t->stiffness, 0, Q15) &&
+                in(t->rest, 0, 16 * METRE) && in(t->tick, 1, Q15) && in(t->thrust[0], 0, 1 << 16) &&
+                in(t->thrust[1], 0, 1 << 16) && in(t->duty_zero, 0, 9 << 8) &&
+                ranges(&t->buoyancy, -METRE, METRE) && ranges(&t->lag, 1, Q15) &&
+                ranges(&t->dead, 0, BLIMP_LIMIT) && ranges(&t->delay, 0, BLIMP_MAX_DELAY) &&
+                ranges(&t->flip, 0, 100) && in(t->n_segments, 0, (int32_t)BLIMP_SEGMENTS);
     int there[BLIMP_ROLES] = {0, 0, 0};
     for (int32_t k = 0; right && k < t->n_segments; k++) {
         const blimp_segment *s = &t->segments[k];

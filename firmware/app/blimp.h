@@ -29,14 +29,14 @@ typedef struct {
 } blimp_segment;
 
 typedef struct {
-    int32_t flier, target, helper;          /* of the enumerations above */
-    int32_t kp, kd, ki, integral_limit;     /* 1/256000 a cm, a cm and tick; cm ticks */
-    int32_t ticks, windows[BLIMP_ROLES];    /* of a window; windows of an evaluation */
+    int32_t flier, target, helper;            /* of the enumerations above */
+    int32_t kp, kd, ki, integral_limit;       /* 1/256000 a cm, a cm and tick; cm ticks */
+    int32_t ticks, windows[BLIMP_ROLES];      /* of a window; windows of an evaluation */
     int32_t settled_weight, overshoot_weight; /* of the error late in a set-point's time; of how far
                                                * a step is overshot */
-    blimp_range hold;                       /* ticks from knot to knot, from set-point to the next */
-    int32_t displaced, displacement;        /* chance of a knot, in 1/256; most, in cm */
-    blimp_range reference;                  /* set-points, cm */
+    blimp_range hold;                /* ticks from knot to knot, from set-point to the next */
+    int32_t displaced, displacement; /* chance of a knot, in 1/256; most, in cm */
+    blimp_range reference;           /* set-points, cm */
     int32_t n_script, script[BLIMP_SCRIPT]; /* set-points of equal length instead; 0: random */
     /* the model: Q20 of m, m/s, m/s^2; shares a tick in Q15 */
     int32_t drag, quadratic, stiffness, rest, tick; /* tick: 0.1 s in Q15 */
@@ -52,7 +52,7 @@ typedef struct {
     const int16_t *track; /* recorded altitude, cm */
     uint32_t seed, drawn; /* numbers drawn from the seed */
     int32_t tick, start, reference, next_reference, hold_start, hold_ticks;
-    int32_t error, change, integral; /* cm, cm a tick, cm ticks */
+    int32_t error, change, integral;                                 /* cm, cm a tick, cm ticks */
     int32_t height, speed, thrust, buoyancy, lag, dead, delay, flip; /* the model's */
     int32_t sign, flipping, queue[BLIMP_MAX_DELAY + 1];
     int32_t terms[3], command, target; /* 1/256 */

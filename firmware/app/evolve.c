@@ -29,7 +29,8 @@ static uint32_t array_of(const uint8_t *image, const evolve_run *r, uint32_t *at
         const esnn_projection *q = &esnn_projections_of(image)[r->part];
         *at = q->weights;
         if (q->kind == ESNN_DELAYED) {
-            *count = ((const uint32_t *)(const void *)(image + q->as.delayed.starts))[q->as.delayed.n_in];
+            *count = ((const uint32_t *)(const void *)(image +
+                                                       q->as.delayed.starts))[q->as.delayed.n_in];
             return 1;
         }
         *count = 4u * q->as.dense.n_in * ((q->as.dense.n_out + 3u) / 4u);
@@ -89,10 +90,10 @@ uint32_t evolve_genes(const evolve_recipe *r, size_t bytes, const uint8_t *image
     int32_t weights = 0;
     if (bytes < sizeof *r || r->version != EVOLVE_VERSION || r->bytes != bytes ||
         r->samples > (bytes - sizeof *r) / 2u || r->strategy > EVOLVE_ONE_PLUS || r->lambda < 1u ||
-        r->lambda > EVOLVE_MAX_LAMBDA || r->mu < 1u || r->mu > r->lambda ||
-        r->mu > EVOLVE_MAX_MU || r->validate_every < 1u || r->rate < 0 || r->rate > 65536 ||
-        r->least_sigma < 1 || r->least_sigma > LARGEST_SIGMA || r->n_runs < 1u ||
-        r->n_runs > EVOLVE_MAX_RUNS || !blimp_check(&r->task, r->samples) ||
+        r->lambda > EVOLVE_MAX_LAMBDA || r->mu < 1u || r->mu > r->lambda || r->mu > EVOLVE_MAX_MU ||
+        r->validate_every < 1u || r->rate < 0 || r->rate > 65536 || r->least_sigma < 1 ||
+        r->least_sigma > LARGEST_SIGMA || r->n_runs < 1u || r->n_runs > EVOLVE_MAX_RUNS ||
+        !blimp_check(&r->task, r->samples) ||
         esnn_populations_of(image)->kind != ESNN_ANALOG_INPUT ||
         esnn_populations_of(image)->size != 1u) {
         return 0;

@@ -49,7 +49,7 @@ typedef struct {
     uint32_t bytes, recipe, genes;
     uint32_t phase, generation, validated; /* validated: the last generation that was */
     uint32_t evaluations, windows;         /* so far; windows flown */
-    uint32_t loss;     /* of the best candidate of the last generation, Q16 as all of them */
+    uint32_t loss; /* of the best candidate of the last generation, Q16 as all of them */
     uint32_t validation, best, best_generation; /* the mean's; the best of them */
     uint32_t test;                              /* the best mean's, once at the end */
     uint32_t n_winners, winners[EVOLVE_MAX_MU]; /* seeds of the last generation, best first */

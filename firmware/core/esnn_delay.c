@@ -104,8 +104,7 @@ ESNN_ONCE static esnn_status check_delayed(const esnn_header *h, const esnn_proj
     const uint32_t rows = d->longest + 1u;
     if (d->zero != 0 || !esnn_all_zero(d->reserved, 4) || d->longest > ESNN_MAX_DELAY ||
         d->n_in != populations[q->source].size || d->n_out != populations[q->target].size ||
-        rows > populations[q->source].history ||
-        !esnn_inside(h, d->starts, 4u * (d->n_in + 1u)) ||
+        rows > populations[q->source].history || !esnn_inside(h, d->starts, 4u * (d->n_in + 1u)) ||
         !esnn_inside(h, d->ends, 2u * rows * d->n_in)) {
         return ESNN_ERR_FORMAT;
     }

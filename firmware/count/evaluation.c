@@ -19,9 +19,8 @@ int main(void) {
         return 1;
     }
     memcpy(image, model_image, bytes);
-    const esnn_status status =
-        evolve_begin(&e, recipe, recipe->bytes, (uint8_t *)image, bytes,
-                     (evolve_state *)(void *)state, arena, sizeof arena);
+    const esnn_status status = evolve_begin(&e, recipe, recipe->bytes, (uint8_t *)image, bytes,
+                                            (evolve_state *)(void *)state, arena, sizeof arena);
     uint32_t ran = 0;
     if (status == ESNN_OK) {
         REGION("evaluation", ran = evolve_run_for(&e, (uint32_t)recipe->task.ticks));

@@ -5,9 +5,9 @@ The model, every 0.1 s (explicit Euler, as the device computes it), with a motor
     a += (f(c) - a) lag;   v += 0.1 (a - drag v - quadratic v |v| + b - stiffness (h - 2 m));
     h += 0.1 v
 
-All six flights are simulated open loop from their first to their last sample, each with a buoyancy b
-and an initial speed of its own; scipy's least squares with a soft L1 loss fits everything at once.
-Writes plant.json beside this file and prints the open-loop error.
+All six flights are simulated open loop from their first to their last sample, each with a buoyancy
+b and an initial speed of its own; scipy's least squares with a soft L1 loss fits everything at
+once. Writes plant.json beside this file and prints the open-loop error.
 """
 
 from __future__ import annotations
