@@ -10,8 +10,10 @@ import click
 from edgesnn.devices.commands import board_options
 
 if TYPE_CHECKING:
-    from edgesnn.blimp.course import Phase
+    from edgesnn.blimp.controllers import Genome
+    from edgesnn.blimp.course import Ground, Phase
     from edgesnn.blimp.evolution import Generation, Recipe
+    from edgesnn.devices.board import Board
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -87,7 +89,8 @@ def evolve(
 
             done = run.run(told)
         name = device.info.name
-    last = done[-1]
+        last = done[-1]
+        looped = in_the_loop(device, controller, last.genome, over)
     graph = build(last.genome)
     figures = judge.judged(controller, last.genome, over)
     report = {
@@ -106,6 +109,7 @@ def evolve(
             for d in done
         },
         "modelled_plant": True,
+        "in_the_loop": {"ticks": looped, "equal_to_host": True},
         "figures": figures,
         "baselines": judge.baselines(over),
     }  # fmt: skip
@@ -116,6 +120,32 @@ def evolve(
     picture.report(output / "report.png", controller, done, over, graph)
     click.echo(as_text(report))
     click.echo(f"wrote {output / controller}.esnn, {output / 'report.json'} and report.png")
+
+
+def in_the_loop(device: Board, controller: str, genome: Genome, over: Ground) -> int:
+    """Fly two set-points with the controller that stands on the board; the ticks flown.
+
+    Raises:
+        MismatchError: the flight is not that of the same controller on this host, bit for bit.
+    """
+    import numpy as np
+
+    from edgesnn import blob
+    from edgesnn.blimp import judge
+    from edgesnn.blimp import task as tasks
+    from edgesnn.blimp.controllers import build
+    from edgesnn.blimp.loop import fly_in_loop
+    from edgesnn.errors import MismatchError
+
+    helper = tasks.P | tasks.D if controller == "i" else 0
+    task = judge.script(over, judge.STEPS[:2], 0, helper)
+    slot = 0 if device.models().slots else None
+    flown = fly_in_loop(device, genome, task, over.track, slot)
+    image = blob.pack_image(build(genome))
+    alone = tasks.fly(image, task, over.track, tasks.Role.TEST, 0).columns
+    if not np.array_equal(flown, np.column_stack([alone["error"], alone["network"]])):
+        raise MismatchError(f"a flight with {device.info.name} in the loop is not the host's")
+    return len(flown)
 
 
 def sparkline(values: list[float], width: int = 40) -> str:
@@ -143,6 +173,10 @@ def as_text(report: dict) -> str:  # type: ignore[type-arg]
             f"{phase['validation_loss']:.3f} in generation {phase['best_generation']}; "
             "the winners' seeds give the same numbers here, bit for bit"
         )
+    lines.append(
+        f"in the loop: {report['in_the_loop']['ticks']} ticks, the modelled blimp on this host and "
+        "the controller on the board, as on this host alone, bit for bit"
+    )
     base, figures = report["baselines"], report["figures"]
     if "mimic_loss" in figures:
         others = ", ".join(f"{k.replace('_', ' ')} {v:.2f}" for k, v in base["mimic"].items())

@@ -58,13 +58,13 @@ class Ground:
         return Task(segments=self.segments, **tasks.plant())
 
     def tests(self) -> list[Task]:
-        """500 s of what was held out, in four windows (of a synthetic flight less)."""
+        """500 s of what was held out, in eight windows (of a synthetic flight less)."""
         found: list[Task] = []
         for start, length, role in self.segments:
-            for at in range(start, start + length - 1250, 1250):
-                if role is Role.TEST and len(found) < 4:
-                    segments = ((at, 1251, Role.TEST),)
-                    found.append(replace(self.task, ticks=1250, segments=segments))
+            for at in range(start, start + length - 625, 625):
+                if role is Role.TEST and len(found) < 8:
+                    segments = ((at, 626, Role.TEST),)
+                    found.append(replace(self.task, ticks=625, segments=segments))
         return found
 
 

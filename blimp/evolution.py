@@ -14,9 +14,9 @@ Only winners enter, so that a log of their seeds tells the whole course. **(1 + 
 smallest: the best candidate, if it is better than the parent ON THE SAME WINDOWS, is the next
 parent; all step sizes grow by exp(rate) then, and else shrink by exp(rate / 4).
 
-Every candidate of a generation, and the parent, fly the same windows. Every so many generations the
-mean is flown on the validation windows, which stay the same; the best of these means is what
-evolution gives. It is flown on the test windows once, at the end.
+Every candidate of a generation, and the parent, fly the same windows. Before the first generation
+and every so many generations the mean is flown on the validation windows, which stay the same; the
+best of these means is what evolution gives. It is flown on the test windows once, at the end.
 
 Genes are shares of the range between their bounds (`controllers.Genes`), Q24, mirrored back into it
 at the bounds and cut to 16 bits: `firmware/app/evolve.c` is the same, bit for bit.
@@ -214,7 +214,7 @@ class Generation:
 
     Attributes:
         number: from 1.
-        loss, validation: of its best candidate, of the mean (NaN where it was not validated).
+        loss, validation: of its best candidate; of the last mean before it that was validated.
         winners: seeds, best first.
     """
 
@@ -296,7 +296,7 @@ class Native:
             ran = self.run(ticks)
             now = self.state
             if now.generation > seen.generation:
-                yield Generation(now.generation, now.loss, seen.validation, now.winners)
+                yield Generation(now.generation, now.loss, now.validation, now.winners)
             seen = now
             assert ran
 
@@ -326,6 +326,7 @@ class Reference:
         self.best = [share(m) for m in self.mean]
         self.best_loss = self.loss = UNKNOWN
         self.generation = 0
+        self.validation = math.nan
 
     def seed_of(self, candidate: int) -> int:
         """The seed of a candidate of this generation."""
@@ -360,6 +361,8 @@ class Reference:
     def step(self) -> Generation:
         """One generation, and a validation where it is due."""
         recipe = self.recipe
+        if self.generation == 0:
+            self._validate()
         seeds = [self.seed_of(k) for k in range(recipe.candidates)]
         losses = [self.judge(self.shares(seed), Role.TRAIN) for seed in seeds]
         order = sorted(range(recipe.candidates), key=lambda k: losses[k])[: recipe.winners]
@@ -369,14 +372,17 @@ class Reference:
             order = [k for k in order if losses[k] < parent]
         winners = tuple(seeds[k] for k in order)
         self.replay(winners)
-        validation = math.nan
+        line = Generation(self.generation, self.loss / 65536, self.validation, winners)
         last = self.generation == recipe.generations
         if last or self.generation % recipe.validate_every == 0:
-            found = self.judge(self.shares(None), Role.VALIDATE)
-            validation = found / 65536
-            if found < self.best_loss:
-                self.best_loss, self.best = found, [share(m) for m in self.mean]
-        return Generation(self.generation, self.loss / 65536, validation, winners)
+            self._validate()
+        return line
+
+    def _validate(self) -> None:
+        found = self.judge(self.shares(None), Role.VALIDATE)
+        self.validation = found / 65536
+        if found < self.best_loss:
+            self.best_loss, self.best = found, [share(m) for m in self.mean]
 
     def replay(self, winners: tuple[int, ...]) -> None:
         """The next mean and step sizes, from the seeds of the winners alone."""

@@ -27,7 +27,7 @@ int blimp_fly(const void *image, size_t size, void *arena, size_t arena_size,
                 return status;
             }
         }
-        trace[0] = altitude + error;
+        trace[0] = task->flier == BLIMP_RECORDED ? altitude + error : f.reference;
         trace[1] = altitude;
         trace[2] = error;
         trace[3] = f.terms[0];

@@ -318,6 +318,9 @@ esnn_status evolve_begin(evolution *e, const evolve_recipe *recipe, size_t bytes
         open_state(e);
     }
     proceed(e);
+    if (e->stage == DONE) {
+        evolve_finish(e);
+    }
     return ESNN_OK;
 }
 

@@ -309,7 +309,7 @@ static inline int32_t sat31(int32_t x) {
  * register, for one instruction to shift and to negate */
 static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
     int32_t sum;
-    __asm__("rsb %0, %4, %2, lsl #16\n\tsmmlsr %0, %1, %0, %3"
+    __asm__("sub %0, %4, %2, lsl #16\n\tsmmlsr %0, %1, %0, %3"
             : "=&r"(sum)
             : "r"(x * 2), "r"(b), "r"(y), "r"(zero));
     return sum;
