@@ -323,8 +323,8 @@ static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
 }
 #endif
 
-/* loops that need all registers there are: by themselves, and unrolled where gcc does */
-#if defined(__GNUC__) && !defined(__clang__)
+/* loops that need all registers there are: by themselves, and unrolled where they are fast */
+#if defined(ESNN_KERNELS_DSP) && !defined(__clang__)
 #define UNROLLED _Pragma("GCC unroll 4")
 #else
 #define UNROLLED
