@@ -78,6 +78,7 @@ class Rule:
         tau_in_steps: whether time constants are in steps, whatever dt.
         lif_r: whether the r of LIF counts.
         recurrent_reset: of CubaLIF neurons that feed back to themselves, where it differs.
+        from_leak: whether membranes start at v_leak, not at 0.
     """
 
     framework: tuple[str, str]
@@ -91,6 +92,7 @@ class Rule:
     tau_in_steps: bool = False
     lif_r: bool = True
     recurrent_reset: Reset | None = None
+    from_leak: bool = False
 
 
 SNNTORCH = Rule(("snnTorch", "1.0.0, with the reset it means"))
@@ -102,7 +104,7 @@ PROFILES = {
     "snntorch-1.0.0": replace(
         SNNTORCH, framework=("snnTorch", "1.0.0"), recurrent_reset=Reset.ZERO_DISCARD
     ),
-    "norse": Rule(("Norse", "1.1.0"), dt=1e-3, lif_r=False),
+    "norse": Rule(("Norse", "1.1.0"), dt=1e-3, lif_r=False, from_leak=True),
     "sinabs": Rule(
         ("sinabs", "3.1.3"), exact=True, reset=Reset.SUBTRACT_AT_ONCE, fire=Fire.REACHES,
         max_spikes=MOST_SPIKES, conduction=Conduction.DECAYED, floor=-1.0, tau_in_steps=True,
@@ -479,8 +481,10 @@ class _Builder:
     def _common(self, name: str) -> dict[str, Any]:
         """What all neurons have, by the profile."""
         size = maps.size_of(self.shape[name])
-        threshold = self._values(name, "v_threshold")
-        reset_to = self._values(name, "v_reset", 0.0)
+        # where membranes start at v_leak, v - v_leak is kept
+        start = self._start(name)
+        threshold = self._values(name, "v_threshold") - start
+        reset_to = self._values(name, "v_reset", 0.0) - start
         rule, own = self.rule, None if self.own is None else self.own["nodes"].get(name)
         common: dict[str, Any] = {
             "name": name, "size": size, "layer": name, "threshold": _float32(threshold),
@@ -501,6 +505,16 @@ class _Builder:
             common["reset_to"] = _float32(reset_to)
         return common
 
+    def _start(self, name: str) -> Float64Array:
+        """Where a membrane starts, and what its leak then needs no current for."""
+        if self.rule.from_leak and self.own is None:
+            return self._values(name, "v_leak", 0.0)
+        return np.zeros(())
+
+    def _leak(self, name: str, lost: Float64Array) -> Float64Array:
+        """The constant current of a leak to other than 0."""
+        return np.asarray(lost * (self._values(name, "v_leak") - self._start(name)))
+
     def _if(self, name: str, node: Tree) -> Population:
         common = self._common(name)
         bias = self._entered(name, self._values(name, "r"), 0.0)
@@ -514,7 +528,7 @@ class _Builder:
         gain = np.asarray(1.0) if self._exact else lost * (r if self.rule.lif_r else 1.0)
         if self.rule.framework[0] == "SpikingJelly" and np.all(r != 1):
             gain = np.asarray(1.0)  # decay_input=False
-        bias = self._entered(name, gain, lost * self._values(name, "v_leak"))
+        bias = self._entered(name, gain, self._leak(name, lost))
         return Population(beta=_float32(1 - lost), bias=bias, **self._common(name))
 
     def _cuba(self, name: str, node: Tree) -> Population:
@@ -522,7 +536,7 @@ class _Builder:
         r, w_in = self._values(name, "r"), self._values(name, "w_in", 1.0)
         # the membrane's gain is taken into the synapse, which is linear
         gain = np.asarray(1.0) if self._exact else of_synapse * w_in * lost * r
-        leak = lost * self._values(name, "v_leak")
+        leak = self._leak(name, lost)
         bias = self._entered(name, gain, 0.0)
         conduction = self.rule.conduction
         if node["type"] == "CubaLI":

@@ -1,20 +1,23 @@
 """PyTorch checkpoints as NumPy arrays, without PyTorch and without running code from the file.
 
 A file that `torch.save` writes (PyTorch 1.6 and later) is an uncompressed zip archive of one pickle
-and the raw bytes of every tensor. A pickle is a program, and Python's own unpickler lets it call
-what it names, set attributes of what it can reach and reserve memory at will. The one here runs
-only the opcodes that plain data needs, gives the handful of names that tensors and containers need
-a meaning of its own, and imports nothing.
+and the raw bytes of every tensor. Before, it was five pickles, one behind the other (a magic
+number, a version, the machine, the object, the keys of the tensors' storages), and then the length
+and the bytes of each storage (`torch/serialization.py`, `_legacy_save`). A pickle is a program, and
+Python's own unpickler lets it call what it names, set attributes of what it can reach and reserve
+memory at will. The one here runs only the opcodes that plain data needs, gives the handful of names
+that tensors and containers need a meaning of its own, and imports nothing.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +37,8 @@ STORAGES = {
     "BFloat16Storage": "<u2",
 }
 MAX_AXES = 32
+MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_VERSION = 1001
 
 
 class _Storage(NamedTuple):
@@ -48,8 +53,10 @@ def read_torch(path: Path) -> Any:
         FormatError: it is not such a file, it is damaged, or it names code to run.
     """
     try:
+        if _is_legacy(path):
+            return _Legacy(path).load()
         with _open(path) as archive:
-            return _Reader(archive, path).load()
+            return _Archive(archive, path).load()
     except OSError as error:
         raise MissingError(f"cannot read {path}: {error.strerror or error}") from None
     except FormatError:
@@ -63,30 +70,29 @@ def _open(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile:
         raise FormatError(
-            f"{path} is no whole PyTorch checkpoint (a zip archive written by torch.save): copy it "
-            "again, or, if it is of PyTorch before 1.6, load it and save it again with a newer one"
+            f"{path} is no whole PyTorch checkpoint (what torch.save writes): copy or save it again"
         ) from None
 
 
-class _Reader:
-    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
-        parts = archive.infolist()
-        pickles = [part.filename for part in parts if part.filename.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise FormatError(f"{path} is a zip archive without one data.pkl: give a checkpoint")
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            raise FormatError(f"{path} is a compressed archive, which torch.save never writes")
-        if sum(max(part.file_size, part.compress_size) for part in parts) > path.stat().st_size:
-            raise FormatError(f"{path} claims to hold more than it does: copy or save it again")
-        self.archive, self.path = archive, path
-        self.folder = pickles[0].removesuffix("data.pkl")
-        self.storages: dict[str, tuple[str, _Storage]] = {}
-        order = self.folder + "byteorder"
-        if order in archive.namelist() and archive.read(order) != b"little":
-            raise FormatError(f"{path} was saved on a big-endian machine: save it on a usual one")
+def _is_legacy(path: Path) -> bool:
+    """Whether a file starts with the magic number of PyTorch before 1.6, as a pickle."""
+    with path.open("rb") as file:
+        return MAGIC.to_bytes(10, "little") in file.read(32)
 
-    def load(self) -> Any:
-        """Run the pickle."""
+
+class _Reader:
+    """Runs pickles; how the storages that they name are found is for who inherits from it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.storages: dict[str, tuple[str, _Storage]] = {}
+
+    def _values(self, kind: str, key: str, count: int) -> npt.NDArray[Any]:
+        """The values of a storage, as they lie in the file."""
+        raise NotImplementedError
+
+    def run(self, pickled: bytes | BinaryIO) -> Any:
+        """What a pickle makes; of a stream, the first in it."""
         stack: list[Any] = []
         marks: list[int] = []
         memo: dict[Any, Any] = {}
@@ -98,7 +104,7 @@ class _Reader:
             return items
 
         # genops decodes opcodes and their arguments and does nothing else
-        for opcode, arg, _ in pickletools.genops(self.archive.read(self.folder + "data.pkl")):
+        for opcode, arg, _ in pickletools.genops(pickled):
             match opcode.name:
                 case "STOP":
                     return stack.pop()
@@ -164,24 +170,99 @@ class _Reader:
             )
         return NAMES[module, name]
 
-    def _storage(self, tag: str, kind: str, key: str, _: object, count: int) -> _Storage:
+    def _storage(
+        self, tag: str, kind: str, key: str, _: object, count: int, view: object = None
+    ) -> _Storage:
         if tag != "storage" or not isinstance(kind, str) or kind not in STORAGES:
             raise ValueError("a storage of an unknown kind")
         if not isinstance(key, str) or not key.isdecimal():
             raise ValueError("a storage whose key is not a number")
+        if view is not None or type(count) is not int or count < 0:
+            raise ValueError("a storage that is part of another, or of no size")
         if key not in self.storages:
-            self.storages[key] = kind, self._values(kind, key)
+            values = self._values(kind, key, count)
+            if kind == "BFloat16Storage":
+                values = (values.astype(np.uint32) << 16).view(np.float32)
+                values.flags.writeable = False
+            self.storages[key] = kind, _Storage(values)
         first_kind, storage = self.storages[key]
         if kind != first_kind or len(storage.values) != count:
             raise ValueError(f"storage {key} is not what it was declared to be")
         return storage
 
-    def _values(self, kind: str, key: str) -> _Storage:
-        values = np.frombuffer(self.archive.read(f"{self.folder}data/{key}"), STORAGES[kind])
-        if kind == "BFloat16Storage":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-            values.flags.writeable = False
-        return _Storage(values)
+
+class _Archive(_Reader):
+    """A zip archive, of PyTorch 1.6 and later."""
+
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
+        parts = archive.infolist()
+        pickles = [part.filename for part in parts if part.filename.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise FormatError(f"{path} is a zip archive without one data.pkl: give a checkpoint")
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise FormatError(f"{path} is a compressed archive, which torch.save never writes")
+        if sum(max(part.file_size, part.compress_size) for part in parts) > path.stat().st_size:
+            raise FormatError(f"{path} claims to hold more than it does: copy or save it again")
+        super().__init__(path)
+        self.archive = archive
+        self.folder = pickles[0].removesuffix("data.pkl")
+        order = self.folder + "byteorder"
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise FormatError(f"{path} was saved on a big-endian machine: save it on a usual one")
+
+    def load(self) -> Any:
+        """What was saved."""
+        return self.run(self.archive.read(self.folder + "data.pkl"))
+
+    def _values(self, kind: str, key: str, count: int) -> npt.NDArray[Any]:
+        return np.frombuffer(self.archive.read(f"{self.folder}data/{key}"), STORAGES[kind])
+
+
+class _Legacy(_Reader):
+    """Pickles and storages one behind the other, of PyTorch before 1.6."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.stream = io.BytesIO(path.read_bytes())
+        self.found: dict[str, bytes] | None = None
+        self.left = len(self.stream.getbuffer())
+
+    def load(self) -> Any:
+        """What was saved: its pickle is run once to learn what storages follow, and once again."""
+        magic, version, machine = (self.run(self.stream) for _ in range(3))
+        if magic != MAGIC or version != LEGACY_VERSION or not isinstance(machine, dict):
+            raise ValueError("not what PyTorch before 1.6 wrote")
+        if machine.get("little_endian") is not True:
+            raise FormatError(
+                f"{self.path} was saved on a big-endian machine: save it on a usual one"
+            )
+        start = self.stream.tell()
+        self.run(self.stream)
+        kinds = {key: kind for key, (kind, _) in self.storages.items()}
+        keys = self.run(self.stream)
+        if not isinstance(keys, list) or set(keys) != set(kinds):
+            raise ValueError("storages are named that are not there, or the other way round")
+        self.found = {key: self._following(kinds[key]) for key in keys}
+        self.storages = {}
+        self.stream.seek(start)
+        return self.run(self.stream)
+
+    def _following(self, kind: str) -> bytes:
+        """The bytes of the storage that comes next."""
+        count = int.from_bytes(self.stream.read(8), "little")
+        size = count * np.dtype(STORAGES[kind]).itemsize
+        content = self.stream.read(min(size, len(self.stream.getbuffer())))
+        if len(content) != size:
+            raise ValueError("a storage is cut short")
+        return content
+
+    def _values(self, kind: str, key: str, count: int) -> npt.NDArray[Any]:
+        if self.found is not None:
+            return np.frombuffer(self.found[key], STORAGES[kind])
+        self.left -= count * np.dtype(STORAGES[kind]).itemsize
+        if self.left < 0:
+            raise FormatError(f"{self.path} claims to hold more than it does: copy it again")
+        return np.zeros(count, STORAGES[kind])
 
 
 def _call(function: object, arguments: object) -> Any:

@@ -705,6 +705,8 @@ def _unpack_projection(read: _Reader, at: int, sizes: dict[str, int]) -> list[Pr
         window = Window(*shapes, *pairs)
         if kind == POOL:
             return [SumPool(*ends, window, shift)]
+        if groups == 0:
+            raise ValueError("a convolution has 0 groups")
         c_in, c_out = shapes[0][2], shapes[1][2] // groups
         rows = read.array(weights_at, "<i1", *window.kernel, c_in, c_out)
         return [Conv(*ends, _unpacked_rows(rows, groups), window, shift, groups)]

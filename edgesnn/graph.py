@@ -896,9 +896,11 @@ def _validate(graph: Graph) -> None:
         frames = graph.selftest.frames
         _require_array("the self-test", frames, np.int16, (None, graph.input.size))
         _require(0 < len(frames) <= MAX_SIZE, "the self-test", "has no step, or more than 65535")
+        low, high = 0, 1
         if isinstance(graph.input, AnalogInput):
-            half = 1 << (graph.input.bits - 1)
-            _check_range("the self-test", frames, -half, half - 1)
+            low = -(1 << (graph.input.bits - 1))
+            high = -low - 1
+        _check_range("the self-test", frames, low, high)
 
 
 def _require(condition: bool, what: str, why: str) -> None:

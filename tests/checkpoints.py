@@ -56,6 +56,7 @@ class Program:
 
     def __init__(self, obj: object) -> None:
         self.storages: dict[str, bytes] = {}
+        self.counts: dict[str, int] = {}
         self.pickled = b"\x80\x02" + self.opcodes(obj) + STOP
 
     def opcodes(self, obj: object) -> bytes:
@@ -84,6 +85,7 @@ class Program:
         key = tensor.key or str(len(self.storages))
         values = np.ascontiguousarray(tensor.values).reshape(-1)
         self.storages[key] = values.tobytes()
+        self.counts[key] = len(values)
         size = tensor.values.shape if tensor.size is None else tensor.size
         stride = tensor.stride
         if stride is None:
@@ -120,6 +122,21 @@ def write_torch(path: Path, obj: object) -> Path:
     parts = {"data.pkl": program.pickled, "byteorder": b"little", "version": b"3\n"}
     storages = {f"data/{key}": content for key, content in program.storages.items()}
     return write_archive(path, {**parts, **storages})
+
+
+def write_legacy(path: Path, obj: object) -> Path:
+    """What `torch.save(obj, path)` wrote before PyTorch 1.6, in one file without an archive."""
+    program = Program(obj)
+    sizes = {"short": 2, "int": 4, "long": 4}
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": sizes}
+    parts = [
+        Program(0x1950A86A20F9469CFC6C).pickled, Program(1001).pickled, Program(machine).pickled,
+        program.pickled, Program(list(program.storages)).pickled,
+    ]  # fmt: skip
+    for key, content in program.storages.items():
+        parts += [struct.pack("<q", program.counts[key]), content]
+    path.write_bytes(b"".join(parts))
+    return path
 
 
 def l2mu_state(

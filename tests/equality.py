@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from graphs import frames_for, graph
-from native import TESTS
+from native import TESTS, call
 
 from edgesnn import blob, reference
 from edgesnn.graph import Int16Array
@@ -23,6 +23,8 @@ COUNT, STEPS = 10_000, 100
 PART = 250
 WORDS = 5
 TOO_LARGE = 1
+# what a host has room for; tests/compilers.c wants it defined
+ROOM = ("-DIMAGE_BYTES=1048576", "-DFRAME_BYTES=65536", "-DARENA_SIZE=1048576")
 CACHE = TESTS.parent / "build" / "equality"
 Words = npt.NDArray[np.uint32]
 
@@ -89,6 +91,12 @@ def first_cases(file: Path, n: int) -> bytes:
 def read_results(data: bytes) -> Words:
     """What tests/compilers.c wrote, (cases, WORDS)."""
     return np.frombuffer(data, "<u4").reshape(-1, WORDS)
+
+
+def run(program: Sequence[str | Path], file: Path, folder: Path) -> Words:
+    """What a build of tests/compilers.c makes of a file of cases."""
+    call([*program, file, folder / "results"])
+    return read_results((folder / "results").read_bytes())
 
 
 def differing(found: Words, expected: Words) -> Sequence[int]:

@@ -272,17 +272,31 @@ def _graph(dice: Dice) -> Graph:
             projections.append([layer])
             continue
         size = dice.pick(dice.number(1, 9), dice.number(14, 37), dice.number(1, 3) * 8)
+        if dice.maybe(0.02):
+            size = dice.number(257, 300)  # more than a byte, or a list of events, can tell apart
         parts.append(population(dice, name, size, parts))
         projections.append([])
+    spiking = [part for part in parts[1:] if not part.emits_values]
+    if spiking and dice.maybe(0.1):
+        source = dice.pick(*spiking)
+        delays = dice.array(np.uint8, source.size, 0, dice.pick(3, 40, 255))
+        at = dice.number(1, parts.index(source))
+        parts.insert(at, DelayLine("late", source.name, delays))
+        projections.insert(at - 1, [])
     for target, entering in zip(parts[1:], projections, strict=True):
         if isinstance(target, DelayLine):
             continue
-        alike = dice.maybe(0.4)  # such projections share a record
+        alike, bits = dice.maybe(0.4), dice.pick(8, 4, 2)  # such projections share a record
+        half = 1 << (bits - 1)
+        lifted = dice.maybe(0.1)  # so high that the current may have to saturate
         for _ in range(dice.pick(0, 1, 1, 2, 3) if not entering else dice.pick(0, 0, 1)):
             source = dice.pick(*parts, parts[max(0, parts.index(target) - 1)])
             made = (delayed if dice.maybe(0.25) else dense)(dice, source, target)
             if alike and isinstance(made, Dense) and made.blocks == 1:
-                made = replace(made, shift=2, bits=8)
+                narrow = made.weights.clip(-half, half - 1)
+                made = replace(made, weights=narrow, shift=2, bits=bits)
+            if lifted and isinstance(made, Dense) and made.port is Port.CURRENT:
+                made = replace(made, shift=dice.number(17, 20))
             entering.append(made)
     states = [p for p in parts[1:] if not isinstance(p, (AnalogInput, SpikeInput))]
     if all(isinstance(p, DelayLine) for p in states):

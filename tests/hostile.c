@@ -359,7 +359,9 @@ static void scramble(const uint8_t *image, size_t size, unsigned long n) {
 
 /* where an array may lie, seldom where it cannot */
 static uint32_t garbage_offset(size_t size) {
-    return below(16) ? 4u * below((uint32_t)size / 4u - 4u) : telling_number(size);
+    const uint32_t least = (uint32_t)sizeof(esnn_header);
+    return below(32) ? least + 4u * below(((uint32_t)size - least) / 4u - 4u)
+                     : telling_number(size);
 }
 
 static uint32_t maybe_offset(size_t size) { return below(2) ? garbage_offset(size) : 0u; }
@@ -382,11 +384,29 @@ static esnn_population garbage_population(size_t size, uint16_t width) {
             .state_bits = 31,
         };
         if (p.kind == ESNN_NEURON) {
-            p.flags = (uint16_t)(below(2) ? below(1 << 11) : 0u);
+            p.flags = (uint16_t)(below(4) == 0   ? below(1 << 11)
+                                 : below(2) == 0 ? ESNN_ADAPTS | (below(2) ? ESNN_REACHES : 0)
+                                                 : below(2) * ESNN_DECAY_PER_NEURON);
             p.as.neurons.synaptic_decay = maybe_offset(size);
             p.as.neurons.floor = maybe_offset(size);
-            p.as.neurons.conduction = (uint8_t)below(3);
+            p.as.neurons.conduction = (uint8_t)(below(2) ? below(3) : ESNN_JUMPED);
             p.as.neurons.rule = (uint8_t)below(3);
+            p.as.neurons.state_bits = (uint8_t)(below(4) ? 31u : 15u + below(18));
+            if (below(4) == 0) {
+                p.as.neurons.inhibitory_decay = garbage_offset(size);
+                p.as.neurons.floor = 0;
+            } else if (below(4) == 0) {
+                p.as.neurons.membrane_bias = maybe_offset(size);
+            } else if (below(4) == 0) {
+                p.as.neurons.reset = ESNN_RESET_ZERO_AT_ONCE;
+                p.as.neurons.reset_to = maybe_offset(size);
+            }
+            if (below(8) == 0) { /* several spikes a step */
+                p.flags = ESNN_REACHES;
+                p.as.neurons.reset = ESNN_RESET_SUBTRACT_AT_ONCE;
+                p.as.neurons.max_spikes = (uint16_t)(2u + below(2));
+                p.bits = 3;
+            }
             if ((p.flags & ESNN_ADAPTS) != 0) {
                 p.as.neurons.adaptation_decay = garbage_offset(size);
                 p.as.neurons.adaptation_step = garbage_offset(size);
@@ -466,6 +486,7 @@ static void fill_with_garbage(uint8_t *image, size_t size) {
     for (size_t k = 0; k < size; k++) {
         image[k] = zeros && below(64) != 0 ? 0u : (uint8_t)noise();
     }
+    const uint8_t readout = (uint8_t)(below(2) ? ESNN_POTENTIAL : below(4));
     const esnn_header h = {
         .magic = {'E', 'S', 'N', 'N'},
         .version = ESNN_VERSION,
@@ -475,11 +496,11 @@ static void fill_with_garbage(uint8_t *image, size_t size) {
         .populations = 64,
         .projections = 64 + 64 * 4,
         .readout_population = (uint16_t)(1 + below(3)),
-        .readout = (uint8_t)(below(2) ? ESNN_POTENTIAL : below(4)),
-        .readout_mode = (uint8_t)below(4),
+        .readout = readout,
+        .readout_mode = (uint8_t)(readout == ESNN_POTENTIAL ? below(4) : 0u),
         .selftest = garbage_offset(size),
-        .selftest_steps = (uint16_t)below(8),
-        .readout_table = below(8) == 0 ? garbage_offset(size) : 0u,
+        .selftest_steps = (uint16_t)(below(2) ? below(8) : 0u),
+        .readout_table = readout == ESNN_SOFTMAX_SUM ? garbage_offset(size) : 0u,
     };
     if (below(8) == 0) {
         memcpy(image, &h, offsetof(esnn_header, length));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
 import zlib
 from pathlib import Path
 
@@ -47,6 +49,19 @@ def test_a_changed_byte_is_refused(graph: Graph, data: st.DataObject) -> None:
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(FormatError):
         blob.unpack(bytes(whole))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(graphs(), st.data())
+def test_a_changed_byte_with_a_sound_crc_is_a_verdict_and_never_a_crash(
+    graph: Graph, data: st.DataObject
+) -> None:
+    image = bytearray(blob.pack_image(graph))
+    at = data.draw(st.integers(blob.CRC_START, min(len(image), 600) - 1))
+    image[at] = data.draw(st.one_of(st.integers(0, 8), st.integers(0, 255)))
+    struct.pack_into("<I", image, 12, zlib.crc32(image[blob.CRC_START :]))
+    with contextlib.suppress(FormatError):
+        assert blob.unpack(bytes(image)).image == image
 
 
 @settings(max_examples=200, deadline=None)

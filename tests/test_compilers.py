@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+import struct
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import equality
+import numpy as np
 import pytest
-from equality import Words
-from graphs import frames_for
+from equality import ROOM, Words, run
+from graphs import frames_for, graph
+from inventory import EVERYTHING, used
 from native import APP, CORE, FIRMWARE, STRICT, TESTS, build, call, tool
 from test_count import count
 from test_hostile import GOLDEN, with_crc
 
 from edgesnn import blob, reference
+from edgesnn.errors import FormatError
 
 TRAPPING = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
 AS_ON_ARM = ("-funsigned-char", "-fshort-enums")
@@ -31,7 +36,9 @@ COMPILERS = {
     "clang -O0": ("clang", "-O0"),
     "clang -O2": ("clang", "-O2"),
     "clang -O3": ("clang", "-O3"),
+    "clang -m32 -O0": ("clang", "-m32", "-O0"),
     "clang -m32 -O2": ("clang", "-m32", "-O2"),
+    "clang -m32 -O3": ("clang", "-m32", "-O3"),
     "gcc -O3, vectors": ("gcc", "-O3", "-DESNN_HOST"),
     "gcc -m32 -O2, vectors": ("gcc", "-m32", "-O2", "-DESNN_HOST"),
     "clang -O2, vectors": ("clang", "-O2", "-DESNN_HOST"),
@@ -40,8 +47,8 @@ LINUX = {
     "arm": ("arm-linux-gnueabihf-gcc", "-mcpu=cortex-a7", "qemu-arm"),
     "aarch64": ("aarch64-linux-gnu-gcc", "-mcpu=cortex-a53", "qemu-aarch64"),
 }
-ROOM = ("-DIMAGE_BYTES=1048576", "-DFRAME_BYTES=65536", "-DARENA_SIZE=1048576")
 ON_CORES = 1000
+TRIED_ON_M0 = 2600  # of which not all fit
 CORTEX = ["cortex-m0", "cortex-m3", "cortex-m4"]
 
 
@@ -51,10 +58,8 @@ def cases() -> tuple[Path, Words]:
     return equality.cases()
 
 
-def run(program: Sequence[str | Path], file: Path, folder: Path) -> Words:
-    """What a build of tests/compilers.c makes of a file of cases."""
-    call([*program, file, folder / "results"])
-    return equality.read_results((folder / "results").read_bytes())
+def used_by(seeds: Iterable[int]) -> set[str]:
+    return set().union(*(used(graph(seed)) for seed in seeds))
 
 
 def assert_all_equal(found: Words, expected: Words) -> None:
@@ -63,6 +68,11 @@ def assert_all_equal(found: Words, expected: Words) -> None:
         f"{len(wrong)} graphs gave other bits, the first is tests/graphs.py's graph"
         f"({wrong[0]}): {found[wrong[0]]}, not {expected[wrong[0]]}"
     )
+
+
+def test_the_random_graphs_use_everything_and_how_it_meets() -> None:
+    """Already those that the smallest core tries."""
+    assert EVERYTHING - used_by(range(TRIED_ON_M0)) == set()
 
 
 @pytest.mark.parametrize("name", COMPILERS)
@@ -96,40 +106,56 @@ def test_emulated_cores_give_the_same_bits(
     """At least 1,000 graphs on every core, with the kernels that are made for it."""
     file, expected = cases
     small = core in count.RAM_BYTES
-    room = (3072, 256, 4096) if small else (20480, 1024, 24576)
+    room = (6144, 256, 6144) if small else (20480, 1024, 24576)
     names = ("IMAGE_BYTES", "FRAME_BYTES", "ARENA_SIZE")
     defines = [f"-D{name}={size}" for name, size in zip(names, room, strict=True)]
     program = {TESTS / "compilers.c": ("-O2", "-DESNN_EMULATED", "-UARENA_SIZE", *defines)}
     elf = count.link_program(core, tmp_path, "compilers", program, 0)
-    tried = 2600 if small else 1100
+    tried = TRIED_ON_M0 if small else 1100
     (tmp_path / "cases").write_bytes(equality.first_cases(file, tried))
     count.emulate(core, elf, tmp_path)
     found = equality.read_results((tmp_path / "results").read_bytes())
     fits = found[:, 0] != equality.TOO_LARGE
     assert fits.sum() >= ON_CORES
     assert_all_equal(found[fits], expected[:tried][fits])
+    missing = EVERYTHING - used_by(np.flatnonzero(fits))
+    # more than 256 neurons with delayed synapses seldom fit 16 kB
+    assert missing <= ({"DelayedSynapses, targets of 16 bits"} if small else set())
+
+
+def hostile(image: bytes, rng: random.Random) -> bytes:
+    """An image with a byte or two changed, most often in its records, and the rest made right."""
+    changed = bytearray(image)
+    for _ in range(rng.choice((1, 1, 2))):
+        last = len(image) if rng.random() < 0.5 else min(len(image), 450)
+        at = rng.randrange(blob.CRC_START, last)
+        changed[at] = rng.choice((rng.randrange(256), rng.randrange(8), changed[at] ^ 1, 255))
+    try:
+        arena = blob.arena_bytes(blob.unpack(with_crc(bytes(changed))).graph)
+        struct.pack_into("<I", changed, 16, arena)
+    except (FormatError, struct.error):
+        pass
+    return with_crc(bytes(changed))
 
 
 def test_what_the_core_takes_means_the_same_in_python(tmp_path: Path) -> None:
     program = build(tmp_path, "compilers.c", "gcc", "-O2", *ROOM)
     rng = random.Random(0)
-    images = []
-    for made in GOLDEN.values():
-        for _ in range(600):
-            changed = bytearray(blob.pack_image(made))
-            changed[rng.randrange(blob.CRC_START, len(changed))] = rng.choice(
-                (rng.randrange(256), rng.randrange(4), 255)
-            )
-            images.append((with_crc(bytes(changed)), frames_for(made, 1, 12)))
+    images = [
+        (name, hostile(blob.pack_image(made), rng), frames_for(made, 1, 12))
+        for name, made in GOLDEN.items()
+        for _ in range(1000)
+    ]
     file = tmp_path / "cases"
-    file.write_bytes(b"".join(equality.as_bytes(image, frames[0]) for image, frames in images))
-    taken = 0
-    for found, (image, frames) in zip(run([program], file, tmp_path), images, strict=True):
+    file.write_bytes(b"".join(equality.as_bytes(image, frames[0]) for _, image, frames in images))
+    taken: Counter[str] = Counter()
+    results = run([program], file, tmp_path)
+    for found, (name, image, frames) in zip(results, images, strict=True):
         if found[0] == 0:
-            taken += 1
+            taken[name] += 1
             outputs = reference.run(blob.unpack(image).graph, frames)
             assert found.tolist() == equality.result_of(outputs)
-    assert taken > 1000
+    assert all(taken[name] > 60 for name in GOLDEN), taken
 
 
 def compile_for_arm(folder: Path, cpu: str, sources: Sequence[Path]) -> list[Path]:

@@ -33,7 +33,8 @@ VERSIONS = ("0.9.1", "1.0.0")
 
 
 def names(pattern: str) -> list[str]:
-    return sorted(file.stem for file in FOLDER.glob(f"snntorch-{pattern}.npz"))
+    stems = sorted(file.stem for file in FOLDER.glob(f"snntorch-{pattern}.npz"))
+    return [stem for stem in stems if not stem.endswith("-modules")]
 
 
 def called_with_states(version: str) -> str:
@@ -271,9 +272,11 @@ def test_every_version_has_the_same_cases(version: str) -> None:
 
 def test_the_traces_say_what_made_them_and_are_small() -> None:
     lines = (FOLDER / "README.md").read_text().splitlines()
-    for name in ALL:
-        made = json.loads(str(load(name).arrays["provenance"]))
+    files = [file for file in FOLDER.glob("*.npz") if file.stem != "xylosim-0.1.3"]
+    for file in files:
+        with np.load(file) as arrays:
+            made = json.loads(str(arrays["provenance"]))
         line = "{framework} {version}, torch {torch}, seed {seed}, {script}".format(**made)
-        assert f"- `{name}.npz`: {line}" in lines
-    assert sum(line.startswith("- `") for line in lines) == len(ALL)
-    assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 300_000
+        assert f"- `{file.name}`: {line}" in lines
+        assert file.stat().st_size < 50_000
+    assert sum(line.startswith("- `") for line in lines) == len(files)

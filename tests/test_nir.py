@@ -112,7 +112,8 @@ WEIGHT = np.random.default_rng(2).integers(-8, 12, (5, 4)) / 8
 
 def by_hand(profile: str, signal: np.ndarray, leak: float) -> np.ndarray:
     """Spikes of `cuba` neurons behind WEIGHT, by the equations of reference and docs, in floats."""
-    i = v = np.zeros((len(signal), 5))
+    i = np.zeros((len(signal), 5))
+    v = i + (leak if profile == "norse" else 0)
     steps = []
     for t in range(signal.shape[1]):
         x = signal[:, t] @ WEIGHT.T

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 from graphs import cases
 from native import CORE, FIRMWARE, STRICT, TESTS, call, tool
-from test_compilers import ROOM, run
 
 from edgesnn import blob, operations, reference
 from edgesnn.cli import main
@@ -100,17 +99,17 @@ def test_any_table_compiles_strictly(tmp_path: Path) -> None:
 def test_a_build_with_it_runs_its_models_and_refuses_others(
     table: Path, tmp_path: Path, frames: Int16Array
 ) -> None:
-    program, left_out = tmp_path / "compilers", 2**32 - 12
+    program = tmp_path / "compilers"
     sources = [path for path in CORE if path.stem != "esnn_operations"]
     include = f"-I{FIRMWARE / 'core'}"
-    call([tool("gcc"), *STRICT, "-O2", *ROOM, include, TESTS / "compilers.c", *sources, table,
-          "-o", program])  # fmt: skip
-    ours, other = (blob.pack_image(graph) for graph in (layers(), convolution()))
+    call([tool("gcc"), *STRICT, "-O2", *equality.ROOM, include, TESTS / "compilers.c", *sources,
+          table, "-o", program])  # fmt: skip
     file = tmp_path / "cases"
-    file.write_bytes(b"".join(equality.as_bytes(image, frames[0]) for image in (ours, other)))
-    ran, refused = run([program], file, tmp_path).tolist()
-    assert ran == equality.result_of(reference.run(layers(), frames[:1]))
-    assert refused == [left_out, 0, 0, 0, 0]
+    images = [blob.pack_image(graph) for graph in (layers(), convolution())]
+    file.write_bytes(b"".join(equality.as_bytes(image, frames[0]) for image in images))
+    ran, refused = equality.run([program], file, tmp_path)
+    assert ran.tolist() == equality.result_of(reference.run(layers(), frames[:1]))
+    assert refused.tolist() == [2**32 - 12, 0, 0, 0, 0]  # ESNN_ERR_OPERATION
 
 
 @pytest.mark.board

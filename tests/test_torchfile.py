@@ -15,7 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import Program, Raw, Tensor, l2mu_state, name, write_archive, write_torch
+from checkpoints import (
+    Program,
+    Raw,
+    Tensor,
+    l2mu_state,
+    name,
+    write_archive,
+    write_legacy,
+    write_torch,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -213,10 +222,33 @@ def test_a_pickle_cannot_set_attributes(file: Path) -> None:
 # damaged and hostile files
 
 
-def test_a_file_of_an_older_pytorch_says_how_to_mend_it(file: Path) -> None:
-    # the first of the pickles that PyTorch before 1.6 wrote, its magic number
-    file.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2))
-    assert "before 1.6" in refusal(file)
+def test_a_file_of_pytorch_before_1_6_holds_the_same(file: Path) -> None:
+    state = l2mu_state(encoder=(5,))
+    read = read_torch(write_legacy(file, {"state_dict": state, "epoch": 3}))
+    assert read["epoch"] == 3
+    assert list(read["state_dict"]) == list(state)
+    for key, value in state.items():
+        np.testing.assert_array_equal(read["state_dict"][key], value)
+
+
+def test_a_file_of_pytorch_before_1_6_cut_or_flipped_is_read_or_refused(file: Path) -> None:
+    whole = write_legacy(file, l2mu_state()).read_bytes()
+    rng = np.random.default_rng(0)
+    for length in range(40, len(whole), 60):
+        file.write_bytes(whole[:length])
+        refusal(file)
+    for place in rng.integers(0, len(whole), 300):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        assert_read_or_refused(read_torch, file)
+
+
+def test_a_file_of_pytorch_before_1_6_cannot_run_code_or_claim_memory(file: Path) -> None:
+    write_legacy(file, Raw(name("os", "system") + b"X\x02\x00\x00\x00ls\x85R"))
+    assert "asks to run 'os.system'" in refusal(file)
+    write_legacy(file, Tensor(np.zeros(1, np.float32), count=1 << 40))
+    assert "claims to hold more" in refusal(file)
 
 
 def test_an_empty_file_is_refused(file: Path) -> None:

@@ -312,11 +312,13 @@ ESNN_ONCE static esnn_status check_selftest(const esnn_header *h) {
     if (!esnn_inside(h, h->selftest, esnn_times(n, sizeof(int16_t)))) {
         return ESNN_ERR_FORMAT;
     }
-    const int32_t limit = (int32_t)1 << (input->bits != 0 ? input->bits - 1u : 15u);
+    /* what the input takes; spikes are 0 and 1 */
+    const int32_t least = input->bits != 0 ? -((int32_t)1 << (input->bits - 1u)) : 0;
+    const int32_t most = input->bits != 0 ? -least - 1 : 1;
     const uint16_t *values = esnn_u16((const uint8_t *)h, h->selftest);
     for (size_t k = 0; k < n; k++) {
         const int32_t value = (int16_t)values[k];
-        if (value < -limit || value > limit - 1) {
+        if (value < least || value > most) {
             return ESNN_ERR_BOUND;
         }
     }
