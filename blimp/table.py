@@ -26,6 +26,7 @@ from edgesnn.blimp.cost import SMALL, counted
 from edgesnn.blimp.evolution import Native, Recipe
 from edgesnn.errors import EdgesnnError, MismatchError
 from edgesnn.terminal import progress_bar
+from edgesnn.zoo.blimp import RESULTS
 
 EVALUATIONS = 22_000
 """Of candidates of the full controller's course and seed, at a budget of 1."""
@@ -58,25 +59,35 @@ def evolved(job: tuple[int, float, bool]) -> dict[str, Any]:
             "random": judge.judged("pd", done.genome, over),
         }  # fmt: skip
     phases = course.Course(over, "full", evaluations, seed).run()
-    by_name = {d.phase.name: d for d in phases}
-    starts = {d.phase.name: d.start for d in phases}
     found: dict[str, Any] = {
         "seed": seed,
         "evaluations": {d.phase.name: d.state.evaluations for d in phases},
-        "constructed": {
-            "pd": judge.judged("pd", starts["pd mimic"], over),
-            "i": judge.judged("i", starts["i mimic"], over),
-            "full": judge.judged("full", starts["full flight"], over),
-        },
-        "pd mimic": judge.judged("pd", by_name["pd mimic"].genome, over),
-        "pd flight": judge.judged("pd", by_name["pd flight"].genome, over),
-        "i flight": judge.judged("i", by_name["i flight"].genome, over),
-        "full flight": judge.judged("full", by_name["full flight"].genome, over),
         "validation": {d.phase.name: d.state.best for d in phases},
         "genomes": {d.phase.name: d.genome.values.tolist() for d in phases},
+        "starts": {d.phase.name: d.start.values.tolist() for d in phases},
+        "seconds": time.monotonic() - started,
     }
-    found["seconds"] = time.monotonic() - started
-    return found
+    return {**found, **figures(found, over)}
+
+
+def figures(seed: dict[str, Any], over: course.Ground) -> dict[str, Any]:
+    """What the genomes of a seed reach."""
+
+    def of(kind: str, which: str, phase: str) -> dict[str, Any]:
+        values = np.array(seed[which][phase], np.int64)
+        return judge.judged(kind, Genome(DESIGNS[kind], values), over)
+
+    return {
+        "constructed": {
+            "pd": of("pd", "starts", "pd mimic"),
+            "i": of("i", "starts", "i mimic"),
+            "full": of("full", "starts", "full flight"),
+        },
+        "pd mimic": of("pd", "genomes", "pd mimic"),
+        "pd flight": of("pd", "genomes", "pd flight"),
+        "i flight": of("i", "genomes", "i flight"),
+        "full flight": of("full", "genomes", "full flight"),
+    }
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -209,6 +220,13 @@ def summed_up(seeds: list[dict[str, Any]], random: list[dict[str, Any]], base: A
     }
 
 
+def kept(result: dict[str, Any]) -> dict[str, Any]:
+    """What is committed: all but the genomes of seeds other than the one that validates best."""
+    best = min(result["seeds"], key=lambda seed: seed["validation"]["full flight"])
+    bare = [{k: v for k, v in s.items() if k not in ("genomes", "starts")} for s in result["seeds"]]
+    return {**result, "seeds": bare, "best": {k: best[k] for k in ("seed", "genomes")}}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -216,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("build/blimp.json"))
+    parser.add_argument("--accept", action="store_true", help="keep the figures in zoo/blimp")
     parser.add_argument("--no-board", action="store_true", help="leave the emulated board out")
     chosen = parser.parse_args(arguments)
     try:
@@ -247,6 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(result, indent=1) + "\n")
+    if chosen.accept:
+        RESULTS.write_text(json.dumps(kept(result)) + "\n")
     print(table(result))
     return 0
 

@@ -300,6 +300,9 @@ def evolve_on(board: str, task: Task = SHORT) -> None:
         script = judge.script(OVER, (50, 60), 0)
         script = replace(script, ticks=60)
         flown = fly_in_loop(device, host.genome(), script, OVER.track, slot=0)
+        for seed in (1, 2):  # each model brings a self-test
+            design = Design(True, True, (seed == 1, True), (True, seed == 2))
+            device.put_model(model(random_genome(design, seed)))
     expected = tasks.fly(host.image, script, OVER.track, Role.TEST, 0).columns
     assert np.array_equal(flown, np.column_stack([expected["error"], expected["network"]]))
 

@@ -4,3 +4,4 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PLANT = HERE / "plant.json"
+RESULTS = HERE / "results.json"
