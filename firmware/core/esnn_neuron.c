@@ -408,12 +408,9 @@ static uint32_t subtracting(const esnn_model *m, const esnn_population *p, const
     return subtract_all(v, in->current, decay, last, above, p->size, output);
 }
 
-static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
-                   const esnn_currents *in) {
-    if (is_subtracting(m->image, p)) {
-        slot->n_events = subtracting(m, p, slot, in);
-        return;
-    }
+/* with whatever switches there are */
+APART void update_any(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                      const esnn_currents *in) {
     const neurons n = resolved(m, p, slot);
     uint16_t *output = esnn_halves(m->arena, slot->output);
     uint32_t fired = 0;
@@ -428,6 +425,15 @@ static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slo
         }
     }
     slot->n_events = fired;
+}
+
+static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in) {
+    if (is_subtracting(m->image, p)) {
+        slot->n_events = subtracting(m, p, slot, in);
+    } else {
+        update_any(m, p, slot, in);
+    }
 }
 
 const esnn_population_operation esnn_op_neuron = {check, update};
