@@ -278,6 +278,7 @@ class _Synapses:
         half = self.weight_max
         return np.clip(np.rint(self.weight / unit), -half, half), unit
 
+    @np.errstate(invalid="ignore")  # as Network.run, of the same products
     def error(self, scale: Float64Array, shift: int, reference_: Float64Array) -> float:
         """Mean square error of the currents from rounding the weights, in squared references."""
         whole, unit = self.rounded(scale, shift)

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import serial
 from graphs import graphs_and_frames
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from links import (
     CLEAN,
@@ -210,6 +210,8 @@ def check_on_virtual(rig: Rig, case: tuple[Graph, Int16Array]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(case=graphs_and_frames(samples=1, steps=6))
 def check_on_emulated(rig: Rig, case: tuple[Graph, Int16Array]) -> None:
+    model, board = model_of(case[0], case[1][0]), rig.board.info
+    assume(len(model.image) <= board.model_bytes and model.arena_bytes <= board.arena_bytes)
     expect_reference(rig, *case)
 
 
