@@ -4,7 +4,7 @@ BOARD ?= virtual
 VENV := .venv
 RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
-	firmware/app/*.[ch] firmware/boards/virtual/*.[ch])
+	firmware/app/*.[ch] firmware/boards/signal/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
 	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
 	tests/*.[ch])

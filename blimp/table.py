@@ -162,9 +162,8 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"  beside it: PID {pid['steady_cm']:.2f} cm, overshoots {overshoots} cm")
     if "count" in result:
         counted = result["count"]
-        for name, mark in (("pd", 4000), ("i", None)):
-            one = dict.fromkeys(("median", "least", "most"), counted[name]["step"])
-            row(f"control step of {name}, M4 instructions (emulated)", one, mark, 0)
+        for name in ("pd", "i"):
+            row(f"step of {name}, instructions (emulated M4)", counted[name]["step"], 4000, 0)
         lines.append(
             f"an evaluation of {counted['ticks']:,} ticks: {counted['evaluation']:,} instructions "
             f"(emulated M4); {result['evaluations']:,} of them: {counted['minutes']:.0f} minutes "

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from edgesnn import blob
 from edgesnn.devices.backend import open_board
 from edgesnn.devices.board import RETRY_AFTER, Answer, Board, Frame, Source
-from edgesnn.devices.protocol import Counters, Info, Models
+from edgesnn.devices.protocol import Counters, Info, Models, Samples
 from edgesnn.errors import DeviceError
 
 __all__ = ["AsyncBoard", "open"]
@@ -117,6 +117,10 @@ class AsyncBoard:
     async def counters(self) -> Counters:
         """See `Board.counters`."""
         return await self._call(self._open.counters)
+
+    async def samples(self, first: int) -> Samples:
+        """See `Board.samples`."""
+        return await self._call(self._open.samples, first)
 
     async def subscribe(self, what: str, population: str | None = None) -> None:
         """See `Board.subscribe`."""

@@ -21,7 +21,7 @@ import numpy as np
 from edgesnn import blob
 from edgesnn.devices import protocol
 from edgesnn.devices.packet import Decoder, Packet, encode, packet_bytes
-from edgesnn.devices.protocol import Counters, Info, Models, Progress, Result, Status
+from edgesnn.devices.protocol import Counters, Info, Models, Progress, Result, Samples, Status
 from edgesnn.devices.transport import Transport
 from edgesnn.errors import DeviceError, MissingError, ModelError
 from edgesnn.graph import Int16Array, SpikeInput
@@ -125,6 +125,7 @@ class Board:
         self._waiting: deque[Packet] = deque()
         self._early: list[Packet] = []  # came before the answer to a greeting
         self._left_early = False  # frames of a stream before may still be under way
+        self._flight: _Flight | None = None
         info = self._hello()
         if info is None:
             raise DeviceError(
@@ -277,6 +278,27 @@ class Board:
         """
         return Counters.unpack(self._ask(protocol.COUNT).payload)
 
+    def samples(self, first: int) -> Samples:
+        """What the board's own sensor took; not while frames are `under_way`.
+
+        Args:
+            first: number of the first sample that is wanted, modulo 2**32. The board keeps the last
+                few: of older ones it gives the oldest that it has.
+
+        Raises:
+            ModelError: the board has no sensor.
+            DeviceError: the link failed.
+        """
+        packet = self._ask(protocol.SENSE, struct.pack("<I", first & 0xFFFFFFFF))
+        if packet.type == protocol.STATUS:
+            self._expect_done(protocol.SENSE, Status.unpack(packet.payload))
+        return Samples.unpack(packet.payload)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a stream has sent frames that are not answered yet."""
+        return self._flight is not None and bool(self._flight.under_way)
+
     def begin_evolution(self, recipe: bytes, state_bytes: int, kept: bytes, slot: int) -> None:
         """Send what is to be evolved; `run_evolution` then begins it, or goes on.
 
@@ -413,7 +435,7 @@ class Board:
         frames = self.frames_of(source, period) if isinstance(source, np.ndarray) else iter(source)
         if self._left_early:
             self._meet()
-        flight = _Flight(self.info.window, self.model, self._subscribed)
+        self._flight = flight = _Flight(self.info.window, self.model, self._subscribed)
         try:
             feed = _Feed(frames, period)
             yield from self._exchange(feed, flight, timeout, resend, before_send)

@@ -16,13 +16,14 @@ HELLO, MODEL_BEGIN, MODEL_DATA, MODEL_END = 0x01, 0x02, 0x03, 0x04
 RESET, FRAME, EVENTS, SELFTEST = 0x05, 0x06, 0x07, 0x08
 SUBSCRIBE, LIST, SELECT, COUNT = 0x09, 0x0A, 0x0B, 0x0C
 EVO_BEGIN, EVO_DATA, EVO_RUN, EVO_READ = 0x0D, 0x0E, 0x0F, 0x10
+SENSE = 0x11
 STATUS, INFO, RESULT, MODELS, COUNTERS = 0x80, 0x81, 0x82, 0x83, 0x84
-PROGRESS, PIECE = 0x85, 0x86
+PROGRESS, PIECE, SAMPLES = 0x85, 0x86, 0x87
 MODEL_LOADED, RESUMED = 1, 2
 NOTHING, SPIKES, POTENTIALS = 0, 1, 2
 ERR_NO_MODEL, ERR_PACKET, ERR_TOO_LARGE, ERR_ORDER = -64, -65, -66, -67
 ERR_SLOT, ERR_POPULATION, ERR_GREETING, ERR_GAP = -68, -69, -70, -71
-ERR_RECIPE = -72
+ERR_RECIPE, ERR_SENSOR = -72, -73
 ERR_ARENA = -9
 
 _HELLO = struct.Struct("<BxxxI")
@@ -31,6 +32,7 @@ _INFO = struct.Struct("<BBHIIIHBxI")
 _RESULT = struct.Struct("<HHIIIIIII")
 _MODELS = struct.Struct("<Bxxx")
 _MODEL = struct.Struct("<II")
+_SAMPLES = struct.Struct("<IIIHH")
 _COUNTERS = struct.Struct("<9I")
 STAMP = struct.Struct("<I")
 RESULT_BYTES = _RESULT.size
@@ -47,6 +49,7 @@ _WORDS = {
     ERR_GREETING: "it was started anew and has not been greeted since",
     ERR_GAP: "a packet before this one did not reach it",
     ERR_RECIPE: "the recipe of the evolution is damaged or not for this model",
+    ERR_SENSOR: "it has no sensor of its own",
 }
 
 
@@ -322,6 +325,38 @@ class Progress:
             ticks, bool(phase), generation, validated, evaluations, windows, loss, validation, best,
             best_generation, test, fields[12:],
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a board's own sensor took.
+
+    Attributes:
+        first: number of the first of these, counted since the board was started.
+        taken: samples since then.
+        period_us: from one to the next, as it is meant to be.
+        channels: values in a sample.
+        samples: of each, when it was taken by the board's clock, µs modulo 2**32, and its values,
+            -32768 to 32767, in whatever the sensor counts.
+    """
+
+    first: int
+    taken: int
+    period_us: int
+    channels: int
+    samples: tuple[tuple[int, tuple[int, ...]], ...]
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Samples:
+        """Raises DeviceError for a payload of another length than its samples make."""
+        head = _unpack(_SAMPLES, payload[: _SAMPLES.size], "SAMPLES")
+        first, taken, period, channels, n = head
+        layout = struct.Struct(f"<I{channels}h")
+        rest = payload[_SAMPLES.size :]
+        if len(rest) != n * layout.size:
+            raise DeviceError(f"the board sent SAMPLES with {len(payload)} bytes: update it")
+        samples = tuple((time, tuple(values)) for time, *values in layout.iter_unpack(rest))
+        return cls(first, taken, period, channels, samples)
 
 
 def result_bytes(classes: int) -> int:

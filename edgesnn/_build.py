@@ -7,7 +7,7 @@ from pathlib import Path
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("firmware/core", "firmware/app", "firmware/boards/virtual")
+FOLDERS = ("firmware/core", "firmware/app", "firmware/boards/signal", "firmware/boards/virtual")
 # relative to setup.py: setuptools takes no other sources into an sdist
 SOURCES = [
     "edgesnn/batch.c",

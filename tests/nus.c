@@ -92,6 +92,8 @@ const char *board_name(void) { return "nus"; }
 
 uint32_t board_micros(void) { return 0; }
 
+esnn_sensor *board_sensor(void) { return NULL; }
+
 int main(void) {
     const esnn_app_memory memory = {
         .model = calloc(1, MODEL),

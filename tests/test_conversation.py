@@ -1,7 +1,7 @@
 """Boards held to the specification: whatever a host says, in any order, is answered as written.
 
 `Oracle` is docs/protocol.md as a program, as far as packets and models go; what the network itself
-gives is tests/test_board.py's.
+gives is tests/test_board.py's. No evolution is begun here; tests/test_blimp.py does that.
 """
 
 from __future__ import annotations
@@ -95,11 +95,22 @@ class Oracle:
             return p.MODELS, p.Models(self.selected, held)
         if kind == p.COUNT:
             return p.COUNTERS, None
+        if kind == p.SENSE and len(payload) == 4:
+            return p.SAMPLES, None
         handler = {
             p.MODEL_BEGIN: self.begin,
             p.MODEL_DATA: self.data,
             p.MODEL_END: self.end,
             p.SELECT: self.select,
+            p.SENSE: lambda payload: (p.ERR_PACKET, 4, len(payload)),
+            p.EVO_BEGIN: lambda payload: (p.ERR_PACKET, 9, len(payload)),
+            p.EVO_DATA: self.evolve,
+            p.EVO_RUN: lambda payload: (p.ERR_ORDER, 8, len(payload)),
+            p.EVO_READ: lambda payload: (
+                p.ERR_ORDER if len(payload) == 8 else p.ERR_PACKET,
+                8,
+                len(payload),
+            ),
         }.get(kind, lambda payload: self.with_model(kind, payload))
         status = handler(payload)
         return (p.RESULT, self.steps) if status is None else (p.STATUS, (kind, *status))
@@ -155,6 +166,11 @@ class Oracle:
         self.selected = payload[0]
         return self.load(self.slots[payload[0]])
 
+    def evolve(self, payload: bytes) -> tuple[int, int, int]:
+        if len(payload) < 4:
+            return p.ERR_PACKET, 4, len(payload)
+        return p.ERR_ORDER, 0, int.from_bytes(payload[:4], "little")
+
     def with_model(self, kind: int, payload: bytes) -> tuple[int, int, int] | None:
         if kind not in (p.RESET, p.FRAME, p.EVENTS, p.SELFTEST, p.SUBSCRIBE):
             return p.ERR_PACKET, 0, 0
@@ -193,7 +209,7 @@ def content(packet: Packet) -> object:
         return p.Result.unpack(packet.payload).step
     if packet.type == p.MODELS:
         return p.Models.unpack(packet.payload)
-    p.Counters.unpack(packet.payload)
+    (p.Samples if packet.type == p.SAMPLES else p.Counters).unpack(packet.payload)
     return None
 
 
@@ -215,7 +231,10 @@ WORDS = st.one_of(
         st.sampled_from([6, 8, 10]).map(bytes),
     ),
     st.tuples(st.sampled_from([p.RESET, p.SELFTEST, p.LIST, p.COUNT, p.MODEL_END]), st.just(b"")),
-    st.tuples(st.integers(2, 255), st.binary(max_size=9)),
+    st.tuples(st.just(p.SENSE), st.integers(0, 2**32 - 1).map(struct.Struct("<I").pack)),
+    st.tuples(st.integers(2, 255), st.binary(max_size=9)).filter(
+        lambda word: word[0] != p.EVO_BEGIN or len(word[1]) != 9
+    ),
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import graphs
 import numpy as np
 import pytest
 from bluez import Bluez, private_bus
@@ -22,6 +23,7 @@ from uart import Uart
 from edgesnn import blob, reference
 from edgesnn.cli import main
 from edgesnn.devices import live
+from edgesnn.devices.backend import open_board
 from edgesnn.devices.recordings import basic_motions
 from edgesnn.quantize import quantize
 from edgesnn.recordings import read
@@ -162,6 +164,74 @@ def test_silence_and_other_talk_are_one_sentence(
         done = edgesnn("live", model, *arguments)
         assert done.exit_code == 2, done.output
         assert words in done.stderr
+
+
+SCALE = 1 / 2048
+
+
+@pytest.fixture(
+    scope="module", params=["virtual", pytest.param("mps2-an386", marks=pytest.mark.board)]
+)
+def board(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def saw_teeth(number: int) -> list[int]:
+    """What the boards take that have no sensor (firmware/boards/signal)."""
+    return [number * (channel + 1) % 64 * 1024 - 32768 for channel in range(6)]
+
+
+def test_a_boards_own_sensor_is_recognised_and_can_be_replayed(
+    board: str, model: Path, tmp_path: Path
+) -> None:
+    log, csv = tmp_path / "own.esnl", tmp_path / "own.csv"
+    done = edgesnn(
+        "live", model, "--source", "board", "--board", board, "--scale", SCALE,
+        "--steps", 40, "--log", log, "--keep", csv, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    assert (shown["frames_answered"], shown["frames_lost"], shown["samples_lost"]) == (40, 0, 0)
+    assert "no gaps" in shown["timing"]
+    (kept,) = read(csv)
+    first = next(n for n in range(64) if saw_teeth(n) == kept.signal[0].tolist())
+    np.testing.assert_array_equal(kept.signal, [saw_teeth(first + k) for k in range(40)])
+    replayed = json.loads(edgesnn("replay", log, "--backend", "reference", "--json").stdout)
+    assert replayed["answers_reproduced"] == replayed["frames"] == 40
+
+
+def test_samples_that_nobody_fetched_are_counted(board: str) -> None:
+    with open_board(board) as device:
+        start = device.samples(0).taken
+        time.sleep(0.5)  # 25 samples, and 15 are kept
+        late = device.samples(start)
+        assert late.first - start == late.taken - start - 15 > 0
+        assert [list(values) for _, values in late.samples] == [
+            saw_teeth(late.first + k) for k in range(15)
+        ]
+        to_come = device.samples(late.taken + 1000)
+        assert (to_come.first, to_come.samples) == (to_come.taken, ())
+
+
+def test_a_sensor_of_another_width_is_refused(tmp_path: Path) -> None:
+    narrow = next(g for g in map(graphs.graph, range(100)) if g.input.size == 2)
+    blob.save(
+        tmp_path / "two.esnn",
+        reference.with_selftest(narrow, graphs.frames_for(narrow, 1, 2)[0]),
+        {},
+    )
+    done = edgesnn("live", tmp_path / "two.esnn", "--source", "board")
+    assert done.exit_code == 2
+    assert "has 6 channels, the model takes 2" in done.stderr
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**32 - 1)))
+def test_a_clock_that_wraps_counts_on(start: int, waits: list[int]) -> None:
+    clock, now = live.Clock(), start
+    assert clock.unwrapped(start) == start
+    for wait in waits:
+        now += wait
+        assert clock.unwrapped(now % 2**32) == now
 
 
 @given(

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import graphs_and_frames
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from nus import Program, build_nus
 from test_board import SUMMING, frames_of
 
 from edgesnn import blob, reference
 from edgesnn.devices import Board, Fate, Stream
+from edgesnn.errors import ModelError
 from edgesnn.graph import Graph, Int16Array
 
 RING = 2048
@@ -102,7 +103,11 @@ def test_any_graph_gives_the_references_bits(
     link = Central(program, size, seed)
     try:
         board = Board(link)
-        board.put_model(model)
+        try:
+            board.put_model(model)
+        except ModelError as error:
+            assume("bytes needed" not in str(error))  # there is little room
+            raise
         session = Stream(board, frames).run()
     finally:
         link.close()

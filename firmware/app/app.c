@@ -18,6 +18,7 @@
 #define IMAGE_CRC 12u /* where an image has its CRC */
 #define SLOTS 4u
 #define NO_SLOT 255u
+#define SAMPLES_BYTES 16u
 #define PROGRESS_WORDS 12u /* winners not counted */
 
 /* An evolution, behind the images in the memory for models: itself, its recipe and state as they
@@ -396,6 +397,28 @@ static void on_step(app *a, uint8_t *payload, size_t size) {
     answer(a, ESNN_RESULT, (size_t)(at - payload));
 }
 
+static void on_sense(app *a, uint8_t *payload, size_t size) {
+    const esnn_sensor *sensor = board_sensor();
+    if (size != 4) {
+        answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
+        return;
+    }
+    if (sensor == NULL) {
+        answer_status(a, ESNN_ERR_SENSOR, 0, 0);
+        return;
+    }
+    const uint32_t each = STAMP_BYTES + 2u * sensor->channels;
+    const uint32_t room = (payload_limit(a) - SAMPLES_BYTES) / each;
+    uint32_t first = get32(payload);
+    const uint32_t n = (uint32_t)esnn_sensor_get(sensor, &first, payload + SAMPLES_BYTES, room);
+    put32(payload, first);
+    put32(payload + 4, sensor->taken);
+    put32(payload + 8, sensor->period);
+    put16(payload + 12, sensor->channels);
+    put16(payload + 14, n);
+    answer(a, ESNN_SAMPLES, SAMPLES_BYTES + n * each);
+}
+
 /* room behind the images for an evolution of the model in a slot */
 static void on_evolve_begin(app *a, const uint8_t *payload, size_t size) {
     evolving *e = &a->evolves;
@@ -594,6 +617,8 @@ static void on_packet(app *a) {
         on_count(a);
     } else if (type >= ESNN_EVO_BEGIN && type <= ESNN_EVO_READ) {
         on_evolution(a, type, payload, size);
+    } else if (type == ESNN_SENSE) {
+        on_sense(a, payload, size);
     } else {
         on_model_packet(a, type, payload, size);
     }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sensor.h"
+
 /* The board's name in the answer to HELLO, at most 31 characters. */
 const char *board_name(void);
 
@@ -25,5 +27,8 @@ void board_write(const uint8_t *data, size_t n);
 
 /* Microseconds since some moment, wrapping at 2^32; 0 for ever where a board has no clock. */
 uint32_t board_micros(void);
+
+/* The board's own sensor, NULL where it has none; asked for each time that samples are fetched. */
+esnn_sensor *board_sensor(void);
 
 #endif

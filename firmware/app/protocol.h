@@ -24,6 +24,7 @@ enum esnn_packet_type {
     ESNN_EVO_DATA = 0x0e,    /* u32 offset in recipe and state, bytes    -> STATUS */
     ESNN_EVO_RUN = 0x0f,     /* u32 ticks, u32 generation                -> PROGRESS or STATUS */
     ESNN_EVO_READ = 0x10,    /* u32 offset in the state, u32 bytes       -> PIECE or STATUS */
+    ESNN_SENSE = 0x11,       /* u32 number of the first sample           -> SAMPLES or STATUS */
     ESNN_STATUS = 0x80,      /* u8 request type, i8 status, u16 0, u32 needed, u32 there */
     ESNN_INFO = 0x81,        /* u8 version, u8 flags, u16 largest payload, u32 window,
                                 u32 model bytes, u32 arena bytes, u16 last number, u8 slots, u8 0,
@@ -37,7 +38,9 @@ enum esnn_packet_type {
     ESNN_PROGRESS = 0x85, /* u32 each: ticks run, phase, generation, validated, evaluations,
                              windows, loss, validation, best, its generation, test, winners; their
                              seeds */
-    ESNN_PIECE = 0x86     /* u32 offset, bytes of the state */
+    ESNN_PIECE = 0x86,    /* u32 offset, bytes of the state */
+    ESNN_SAMPLES = 0x87,  /* u32 number of the first, u32 taken, u32 period, u16 channels, u16
+                             samples; of each u32 time stamp, i16 for each channel */
 };
 
 /* Flags of INFO. */
@@ -56,7 +59,8 @@ enum esnn_app_status {
     ESNN_ERR_POPULATION = -69, /* no such population, or nothing of that kind in it */
     ESNN_ERR_GREETING = -70,   /* no host that speaks this version has said HELLO */
     ESNN_ERR_GAP = -71,        /* a packet before this one did not come: it was not taken */
-    ESNN_ERR_RECIPE = -72      /* an evolution's recipe is damaged, or not for this model */
+    ESNN_ERR_RECIPE = -72,     /* an evolution's recipe is damaged, or not for this model */
+    ESNN_ERR_SENSOR = -73      /* the board has no sensor of its own */
 };
 
 #endif

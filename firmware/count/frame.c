@@ -40,6 +40,8 @@ uint32_t board_overruns(void) { return 0; }
 
 uint32_t board_micros(void) { return 0; }
 
+esnn_sensor *board_sensor(void) { return NULL; }
+
 size_t board_read(uint8_t *data, size_t max) {
     pause();
     counting = 0;

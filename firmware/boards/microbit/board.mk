@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 CORE = cortex-m0
 include boards/cortex-m/cortex-m.mk
+SHARED += boards/signal
 FLASH_BASE = 0x00000000
 FLASH_SIZE = 256K
 RAM_BASE = 0x20000000

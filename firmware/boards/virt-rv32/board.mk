@@ -1,6 +1,7 @@
 # QEMU's generic RISC-V machine: one hart of RV32IMAC, all in machine mode.
 # SPDX-License-Identifier: Apache-2.0
 CROSS = riscv64-unknown-elf-
+SHARED = boards/signal
 CROSS_PACKAGE = gcc-riscv64-unknown-elf
 CPU = -march=rv32imac -misa-spec=2.2 -mabi=ilp32 -mcmodel=medany
 QEMU = qemu-system-riscv32 -M virt -bios none

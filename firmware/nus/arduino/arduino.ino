@@ -44,6 +44,9 @@ int nus_notify(const uint8_t *data, size_t size) {
 const char *board_name(void) { return "arduino"; }
 
 uint32_t board_micros(void) { return micros(); }
+
+// a sketch with a sensor calls esnn_sensor_put at each of its samples, and returns its ring here
+esnn_sensor *board_sensor(void) { return NULL; }
 }
 
 static void onWritten(BLEDevice, BLECharacteristic) {

@@ -56,6 +56,9 @@ const char *board_name(void) { return CONFIG_IDF_TARGET; }
 
 uint32_t board_micros(void) { return (uint32_t)esp_timer_get_time(); }
 
+/* firmware with a sensor calls esnn_sensor_put at each of its samples and returns the ring here */
+esnn_sensor *board_sensor(void) { return NULL; }
+
 static void tell(void) { nus_listens(subscribed ? ble_att_mtu(central) - ATT_HEAD : 0); }
 
 static int on_written(uint16_t connection, uint16_t attribute, struct ble_gatt_access_ctxt *access,

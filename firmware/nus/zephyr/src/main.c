@@ -36,6 +36,9 @@ const char *board_name(void) { return CONFIG_BOARD; }
 
 uint32_t board_micros(void) { return (uint32_t)k_ticks_to_us_floor64(k_uptime_ticks()); }
 
+/* firmware with a sensor calls esnn_sensor_put at each of its samples and returns the ring here */
+esnn_sensor *board_sensor(void) { return NULL; }
+
 static void tell(void) {
     nus_listens(central != NULL && subscribed ? bt_gatt_get_mtu(central) - ATT_HEAD : 0);
 }
