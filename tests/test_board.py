@@ -595,7 +595,7 @@ def test_without_a_model_there_is_nothing_to_run(probe: Probe) -> None:
 
 
 def test_an_unknown_packet_is_answered_with_a_status(probe: Probe) -> None:
-    for kind in (0x00, 0x0D, 0x42, 0x7F):
+    for kind in (0x00, 0x1F, 0x42, 0x7F):
         answer = probe.ask(kind, b"hello")
         assert status(answer) == (p.ERR_PACKET, 0, 0)
         assert answer.payload[0] == kind
