@@ -316,8 +316,9 @@ class LIF(_Comparable):
     """Spiking neurons: the one canonical neuron, every switch explicit.
 
     Leaky integrate-and-fire; with a decay of 1 integrate-and-fire; with `synaptic_decay`
-    current-based (CuBa-LIF); with `inhibitory_decay` too, snnTorch's `Alpha`. Emits spikes, or with
-    `max_spikes` > 1 values, the number of spikes.
+    current-based (CuBa-LIF); with `inhibitory_decay` too, Alpha: with ZERO_DISCARD and NONE it is
+    snnTorch's; SUBTRACT is another than snnTorch's, which its converter refuses. Emits spikes, or
+    with `max_spikes` > 1 values, the number of spikes.
 
     State: membrane v, and synaptic currents i, h where there are such, int32 (size,), 0 after a
     reset of the model. In each step, with I the input current (bias and projections):
