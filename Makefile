@@ -128,8 +128,9 @@ size: $(VENV)/demo.stamp ## Measure flash, RAM and stack of core, firmware and m
 	$(RUN)/python -m firmware.size.size
 
 .PHONY: bench
-bench: $(VENV)/demo.stamp build/bench/installed.stamp ## Time the core on this computer beside snnTorch, in one run
+bench: $(VENV)/demo.stamp build/bench/installed.stamp ## Time the core on this computer beside snnTorch in one run, then bench-link
 	build/bench/bin/python bench/bench.py
+	@$(MAKE) --no-print-directory bench-link
 
 build/bench/installed.stamp: $(SOURCES)
 	$(PYTHON) -m venv build/bench
