@@ -7,7 +7,7 @@ SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py f
 	firmware/app/*.[ch] firmware/boards/signal/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
 	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
-	tests/*.[ch])
+	tests/*.[ch] tests/fuzz/*.c)
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
 
@@ -21,7 +21,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang dbus-daemon qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+	@.ci/need $(PYTHON) clang libclang-rt-dev dbus-daemon qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
 		$(if $(filter x86_64,$(shell uname -m)),gcc-$$(gcc -dumpversion | cut -d. -f1)-multilib) \
 		$(if $(filter-out aarch64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
@@ -35,6 +35,11 @@ BUDGET ?= 1
 soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed hosts (BUDGET=0.01 for a taste)
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
 	$(RUN)/python tests/soak.py --budget $(BUDGET)
+
+.PHONY: fuzz
+fuzz: $(VENV)/dev.stamp ## Fuzz loader, decoder and stream app, coverage-guided (BUDGET=0.01 for a taste)
+	@.ci/need $(PYTHON) clang libclang-rt-dev
+	$(RUN)/python tests/fuzzing.py --budget $(BUDGET)
 
 # an evolution with its flights in 64 KB of RAM in all
 SMALL = OUT=../build/firmware-64k/mps2-an386 BOARD=mps2-an386 RAM_SIZE=64K STACK_SIZE=4K \

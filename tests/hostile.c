@@ -22,7 +22,11 @@
 
 #include "esnn_internal.h"
 
+#ifdef FUZZ
+#define LARGE_ARENA (1u << 14) /* a large one takes the time of many small ones */
+#else
 #define LARGE_ARENA (4u << 20)
+#endif
 #define REQUIRE(condition) require((condition) != 0, #condition, __LINE__)
 
 /* by -esnn_status */
@@ -624,6 +628,28 @@ static uint8_t *read_whole(const char *path, size_t *size) {
     return data;
 }
 
+#ifdef FUZZ
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Any bytes as an image, with what is easily found out made right. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < sizeof(esnn_header)) {
+        return 0;
+    }
+    uint8_t *image = copy_of(data, size);
+    mode = "fuzz";
+    make_right(image, size);
+    if (make_arena_right(image, size)) {
+        make_right(image, size);
+    }
+    try_image(image, size);
+    free(image);
+    return 0;
+}
+
+#else
+
 int main(int argc, char **argv) {
     REQUIRE(argc == 3 || argc == 4);
     size_t size;
@@ -655,3 +681,5 @@ int main(int argc, char **argv) {
     }
     return 0;
 }
+
+#endif
