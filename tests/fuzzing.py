@@ -90,8 +90,8 @@ def start(name: str, folder: Path, *limits: str) -> subprocess.Popen[str]:
     for k, seed in enumerate(seeds(name)):
         (corpus / f"seed{k}").write_bytes(seed)
     return subprocess.Popen(
-        [program, corpus, *([found] if found.is_dir() else []), *limits,
-         f"-max_len={LONGEST + 200}", "-print_final_stats=1", "-timeout=20", f"-artifact_prefix={folder}/"],
+        [program, corpus, *([found] if found.is_dir() else []), *limits, "-print_final_stats=1",
+         f"-max_len={LONGEST + 200}", "-timeout=20", f"-artifact_prefix={folder}/"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
