@@ -40,6 +40,7 @@ soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed
 fuzz: $(VENV)/dev.stamp ## Fuzz loader, decoder and stream app, coverage-guided (BUDGET=0.01 for a taste)
 	@.ci/need $(PYTHON) clang libclang-rt-dev
 	$(RUN)/python tests/fuzzing.py --budget $(BUDGET)
+	$(RUN)/python tests/readers.py --budget $(BUDGET)
 
 # an evolution with its flights in 64 KB of RAM in all
 SMALL = OUT=../build/firmware-64k/mps2-an386 BOARD=mps2-an386 RAM_SIZE=64K STACK_SIZE=4K \

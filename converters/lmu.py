@@ -436,16 +436,19 @@ def _lmu(
     try:
         memory_d, order = int(settings["memory_d"]), int(settings["order"])
         theta = float(settings["theta"])
-    except (KeyError, TypeError, ValueError):
-        raise FormatError(f"layer '{name}' lacks memory_d, order or theta: save it again") from None
+        cell = settings.get("hidden_cell")
+        hidden = dict(cell["config"]) if isinstance(cell, dict) else None
+        units = int(hidden["units"]) if hidden is not None else 0
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise FormatError(
+            f"layer '{name}' lacks memory_d, order, theta or the units of its hidden cell: save it "
+            "again"
+        ) from None
     if not (0 < order <= MAX_ORDER and 0 < memory_d * order <= 0xFFFF and theta > 0):
         raise ModelError(f"layer '{name}' has memory_d {memory_d}, order {order}, theta {theta:g}")
-    cell = settings.get("hidden_cell")
-    hidden = cell.get("config", {}) if isinstance(cell, dict) else None
     kind = str(cell.get("class_name", "")).rsplit(">", 1)[-1] if isinstance(cell, dict) else None
     if kind not in (None, "SimpleRNNCell", "Dense"):
         raise ModelError(f"layer '{name}' has the hidden cell {kind}: SimpleRNNCell, Dense or none")
-    units = int(hidden["units"]) if hidden else 0
     to_memory = bool(settings.get("hidden_to_memory")) and units > 0
     has_kernel = settings.get("kernel_initializer", "glorot_uniform") is not None
     has_bias = bool(settings.get("use_bias"))

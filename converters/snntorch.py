@@ -64,12 +64,12 @@ def _mechanism(layer: Layer) -> int:
     if named is None and stored is None:
         named = "zero" if layer.kind == "Alpha" else "subtract"
     if stored is not None and named is None:
-        value = int(stored.reshape(-1)[0])
+        value = stored.reshape(-1)[0] if stored.size else -1
     else:
         value = MECHANISMS.get(str(named), -1)
     if value not in (0, 1, 2):
         raise FormatError(f"{layer.called} has the reset {named or stored}, which is not known")
-    return value
+    return int(value)
 
 
 def _reset(layer: Layer, version: str) -> Reset:

@@ -54,8 +54,8 @@ def read_npz(path: Path) -> Sequence[Recording]:
         raise FormatError(f"{path} is one array: end its name in .npy")
     with arrays:
         try:
-            held = {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError) as error:
+            held = {name: np.asarray(arrays[name]) for name in arrays.files}
+        except Exception as error:  # as in _load
             raise FormatError(f"{path} is damaged ({error}): save it again") from None
     if "signal" not in held:
         raise FormatError(f"{path} holds no array 'signal' but {', '.join(held)}: rename it")
@@ -243,12 +243,12 @@ def read_wav(path: Path) -> Sequence[Recording]:
             width, rate, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
             data = file.readframes(file.getnframes())
             whole = len(data) == file.getnframes() * width * channels
-    except (wave.Error, EOFError, OSError) as error:
+    except (wave.Error, EOFError, OSError, RuntimeError) as error:
         raise FormatError(
             f"{path} is no WAV file of integers ({str(error) or 'it is cut short'}): save it as PCM"
         ) from None
-    if not data or not whole:
-        raise FormatError(f"{path} holds less sound than it says: save it again")
+    if not data or not whole or width > 4:
+        raise FormatError(f"{path} holds less sound than it says, or no PCM: save it again")
     samples = np.frombuffer(data, np.uint8).reshape(-1, channels, width)
     if width == 1:
         values = samples[..., 0].astype(np.int32) - 128
@@ -265,7 +265,7 @@ def read_wav(path: Path) -> Sequence[Recording]:
 def _load(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # of a damaged file, NumPy raises whatever its parsers do
         raise FormatError(
             f"{path} is not a {path.suffix} file ({error}): save it with numpy.save"
             f"{'z' if path.suffix == '.npz' else ''}"

@@ -382,7 +382,7 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
         raise MissingError(f"there is no file {path}: check the path")
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # of a damaged file, NumPy raises whatever its parsers do
         raise FormatError(f"{path} is not a .npy file ({error}): save it with numpy.save") from None
     if not isinstance(array, np.ndarray):
         raise FormatError(f"{path} is an archive of arrays: save the one array with numpy.save")
