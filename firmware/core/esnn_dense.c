@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
+/* a kernel of its own for each width, for spikes whose sums cannot leave 30 bits */
 typedef void kernel(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                     uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 
@@ -17,6 +18,69 @@ ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_projection *
     const uint32_t words = ((uint32_t)d->n_out * d->bits + 31u) / 32u; /* at most 2^14 */
     return esnn_inside(h, q->weights, 4u * d->n_in * words) ? ESNN_OK : ESNN_ERR_FORMAT;
 }
+
+/* ---- one block from one source: one call of a kernel ---- */
+
+static int is_single(const esnn_dense *d) { return d->n_sources == 0 && d->blocks == 1; }
+
+ESNN_ONCE static esnn_status check_single(const esnn_header *h, const esnn_projection *q,
+                                          uint16_t bits) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_population *source = &esnn_populations_of((const uint8_t *)h)[q->source];
+    if (!is_single(d)) {
+        return ESNN_ERR_OPERATION;
+    }
+    return d->bits == bits && d->sources == 0 && source->bits == 0 ? check(h, q, source->size)
+                                                                   : ESNN_ERR_FORMAT;
+}
+
+static inline uint32_t project_single(const esnn_model *m, const esnn_projection *q,
+                                      int32_t *current, kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+    const uint32_t n = source->n_events;
+    add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
+        esnn_halves(m->arena, source->output), n, 0);
+    return n * d->n_out;
+}
+
+ESNN_ONCE static esnn_status check_single8(const esnn_header *h, const esnn_projection *q) {
+    return check_single(h, q, 8);
+}
+
+static uint32_t project_single8(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    (void)values;
+    return project_single(m, q, current, esnn_dense_events);
+}
+
+const esnn_projection_operation esnn_op_dense8_single = {check_single8, project_single8};
+
+ESNN_ONCE static esnn_status check_single4(const esnn_header *h, const esnn_projection *q) {
+    return check_single(h, q, 4);
+}
+
+static uint32_t project_single4(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    (void)values;
+    return project_single(m, q, current, esnn_dense4_events);
+}
+
+const esnn_projection_operation esnn_op_dense4_single = {check_single4, project_single4};
+
+ESNN_ONCE static esnn_status check_single2(const esnn_header *h, const esnn_projection *q) {
+    return check_single(h, q, 2);
+}
+
+static uint32_t project_single2(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    (void)values;
+    return project_single(m, q, current, esnn_dense2_events);
+}
+
+const esnn_projection_operation esnn_op_dense2_single = {check_single2, project_single2};
+
+/* ---- the same, and merged from several sources, or in blocks ---- */
 
 /* neurons of all the sources of a projection, all of which emit spikes; 0: it is not sound */
 ESNN_ONCE static uint32_t sources_size(const esnn_header *h, const esnn_projection *q) {
@@ -42,9 +106,8 @@ ESNN_ONCE static uint32_t sources_size(const esnn_header *h, const esnn_projecti
     return size;
 }
 
-/* a kernel of its own for each width, for spikes whose sums cannot leave 30 bits */
-ESNN_ONCE static esnn_status check_events(const esnn_header *h, const esnn_projection *q,
-                                          uint16_t bits) {
+ESNN_ONCE static esnn_status check_many(const esnn_header *h, const esnn_projection *q,
+                                        uint16_t bits) {
     const uint32_t size = sources_size(h, q);
     return q->as.dense.bits == bits && size > 0 ? check(h, q, size) : ESNN_ERR_FORMAT;
 }
@@ -112,29 +175,16 @@ static uint32_t project_many(const esnn_model *m, const esnn_projection *q, int3
                                      : project_blocks(m, q, current, add);
 }
 
-/* a projection that is neither is one call of its kernel */
-static inline int is_one(const esnn_dense *d) { return d->n_sources == 0 && d->blocks == 1; }
-
-static inline uint32_t project_one(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                                   kernel *add) {
-    const esnn_dense *d = &q->as.dense;
-    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-    const uint32_t n = source->n_events;
-    add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
-        esnn_halves(m->arena, source->output), n, 0);
-    return n * d->n_out;
-}
-
 ESNN_ONCE static esnn_status check8(const esnn_header *h, const esnn_projection *q) {
-    return check_events(h, q, 8);
+    return check_many(h, q, 8);
 }
 
 static uint32_t project8(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     const esnn_dense *d = &q->as.dense;
     (void)values;
-    if (is_one(d)) {
-        return project_one(m, q, current, esnn_dense_events);
+    if (is_single(d)) {
+        return project_single(m, q, current, esnn_dense_events);
     }
     if (d->blocks > 1 && d->n_out <= ESNN_TILE) {
         const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
@@ -146,25 +196,25 @@ static uint32_t project8(const esnn_model *m, const esnn_projection *q, int32_t 
 }
 
 ESNN_ONCE static esnn_status check4(const esnn_header *h, const esnn_projection *q) {
-    return check_events(h, q, 4);
+    return check_many(h, q, 4);
 }
 
 static uint32_t project4(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return is_one(&q->as.dense) ? project_one(m, q, current, esnn_dense4_events)
-                                : project_many(m, q, current, esnn_dense4_events);
+    return is_single(&q->as.dense) ? project_single(m, q, current, esnn_dense4_events)
+                                   : project_many(m, q, current, esnn_dense4_events);
 }
 
 ESNN_ONCE static esnn_status check2(const esnn_header *h, const esnn_projection *q) {
-    return check_events(h, q, 2);
+    return check_many(h, q, 2);
 }
 
 static uint32_t project2(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return is_one(&q->as.dense) ? project_one(m, q, current, esnn_dense2_events)
-                                : project_many(m, q, current, esnn_dense2_events);
+    return is_single(&q->as.dense) ? project_single(m, q, current, esnn_dense2_events)
+                                   : project_many(m, q, current, esnn_dense2_events);
 }
 
 const esnn_projection_operation esnn_op_dense8 = {check8, project8};

@@ -282,6 +282,9 @@ extern const esnn_population_operation esnn_op_lif, esnn_op_neuron, esnn_op_inte
     esnn_op_linear_state, esnn_op_delay_line;
 extern const esnn_projection_operation esnn_op_dense8, esnn_op_dense4, esnn_op_dense2,
     esnn_op_dense_values, esnn_op_conv, esnn_op_pool, esnn_op_delayed;
+/* less: of models whose projections all are one block from one source */
+extern const esnn_projection_operation esnn_op_dense8_single, esnn_op_dense4_single,
+    esnn_op_dense2_single;
 extern const esnn_readout_operation esnn_op_spike_count, esnn_op_potential, esnn_op_softmax_sum,
     esnn_op_first_spike;
 
