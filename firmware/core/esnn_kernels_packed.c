@@ -84,21 +84,53 @@ static inline void unpack(int32_t sum[4], uint32_t even, uint32_t odd) {
 
 #endif
 
+/* adds the sums of the 4 columns of a word to as many currents as there are */
+static inline void add_sums(int32_t *current, uint32_t even, uint32_t odd, size_t outputs,
+                            uint32_t shift) {
+    int32_t sum[4];
+    unpack(sum, even, odd);
+    current[0] += sum[0] * ((int32_t)1 << shift);
+    if (outputs > 1) {
+        current[1] += sum[1] * ((int32_t)1 << shift);
+    }
+    if (outputs > 2) {
+        current[2] += sum[2] * ((int32_t)1 << shift);
+    }
+    if (outputs > 3) {
+        current[3] += sum[3] * ((int32_t)1 << shift);
+    }
+}
+
 /* `outputs` of the 4 columns that start at `rows` in a tile `width` wide, otherwise as esnn_tiles
  */
 static void columns(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
                     size_t width, size_t outputs, uint32_t shift) {
     const size_t n = (size_t)(end - events);
     uint32_t even = even_start(n), odd = odd_start(n);
-    int32_t sum[4];
     do {
         add_packed(&even, &odd, *(const packed *)(rows + *events * width));
     } while (++events != end);
-    unpack(sum, even, odd);
-    for (size_t k = 0; k < outputs; k++) {
-        current[k] += sum[k] * ((int32_t)1 << shift);
-    }
+    add_sums(current, even, odd, outputs, shift);
 }
+
+/* the same of 5 to 8 columns: the low registers of Armv6-M are too few for them */
+#if defined(ESNN_KERNELS_DSP)
+void esnn_columns8(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                   size_t width, size_t outputs, uint32_t factor);
+#elif !defined(ESNN_KERNELS_THUMB1)
+static void columns8(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                     size_t width, size_t outputs, uint32_t shift) {
+    const size_t n = (size_t)(end - events);
+    uint32_t e0 = even_start(n), o0 = odd_start(n), e1 = e0, o1 = o0;
+    do {
+        const packed *row = (const packed *)(rows + *events * width);
+        add_packed(&e0, &o0, row[0]);
+        add_packed(&e1, &o1, row[1]);
+    } while (++events != end);
+    add_sums(current, e0, o0, 4, shift);
+    add_sums(current + 4, e1, o1, outputs - 4u, shift);
+}
+#endif
 
 static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 
@@ -111,12 +143,27 @@ typedef struct {
 /* the neurons from number `from`, the first of a tile; kept apart so that whole tiles do not pay */
 __attribute__((noinline)) static void others(const dense *d, int32_t *current, size_t from,
                                              const uint16_t *events, const uint16_t *end) {
-    for (size_t o = from; o < d->n_out; o += 4u) {
-        const size_t tile = o & ~(size_t)(ESNN_TILE - 1u);
+    for (size_t o = from; o < d->n_out;) {
+        const size_t tile = o & ~(size_t)(ESNN_TILE - 1u), outputs = d->n_out - o;
         const size_t width = at_most(esnn_align((uint32_t)(d->n_out - tile)), ESNN_TILE);
-        const uintptr_t rows = (uintptr_t)(d->weights + tile * d->n_in + (o - tile));
-        columns(rows - d->first * width, events, end, current + o, width, at_most(d->n_out - o, 4u),
-                d->shift);
+        const uintptr_t rows =
+            (uintptr_t)(d->weights + tile * d->n_in + (o - tile)) - d->first * width;
+#if defined(ESNN_KERNELS_DSP)
+        if (outputs > 4u && d->shift <= TILES_MAX_SHIFT) {
+            esnn_columns8(rows, events, end, current + o, width, at_most(outputs, 8u),
+                          FACTOR(d->shift));
+            o += 8u;
+            continue;
+        }
+#elif !defined(ESNN_KERNELS_THUMB1)
+        if (outputs > 4u) {
+            columns8(rows, events, end, current + o, width, at_most(outputs, 8u), d->shift);
+            o += 8u;
+            continue;
+        }
+#endif
+        columns(rows, events, end, current + o, width, at_most(outputs, 4u), d->shift);
+        o += 4u;
     }
 }
 
@@ -435,16 +482,46 @@ void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, si
 
 #endif
 
+/* one membrane without input */
+#if defined(ESNN_KERNELS_DSP)
+
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(v * 2), "r"(decay << 16));
+    return v;
+}
+
+#elif defined(ESNN_KERNELS_THUMB2)
+
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    return (int32_t)(((int64_t)(v * 2) * (int32_t)(decay << 16) + ((int64_t)1 << 31)) >> 32);
+}
+
+#elif defined(ESNN_KERNELS_RV32)
+
+/* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
+static inline int32_t decayed(int32_t v, uint32_t decay) {
+    int32_t doubled = v * 2;
+    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
+    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay << 17);
+    return ((int32_t)(product >> 32) + 1) >> 1;
+}
+
+#else
+
+static inline int32_t decayed(int32_t v, uint32_t decay) { return esnn_leak(v, decay); }
+
+#endif
+
 /* The neurons behind the last four, kept apart so that whole fours do not pay; all that spiked.
  * They saturate always: where nothing can overflow that changes nothing. */
 __attribute__((noinline)) static size_t last_of_lif(int32_t *v, const int32_t *current,
                                                     const int32_t *threshold, uint32_t decay,
                                                     size_t n, uint16_t *events, size_t fired) {
-    const size_t fours = n & ~(size_t)3u;
-    size_t more = esnn_lif_saturating_portable(v + fours, current + fours, threshold + fours, decay,
-                                               n - fours, events + fired);
-    for (; more > 0; more--, fired++) {
-        events[fired] = (uint16_t)(events[fired] + fours);
+    for (size_t k = n & ~(size_t)3u; k < n; k++) {
+        v[k] = esnn_clamp(decayed(v[k], decay) + current[k], ESNN_MEMBRANE_LIMIT);
+        if (v[k] > threshold[k]) {
+            events[fired++] = (uint16_t)k;
+        }
     }
     return fired;
 }
@@ -470,32 +547,6 @@ size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *th
 }
 
 #if !defined(ESNN_KERNELS_THUMB1)
-
-/* one membrane without input */
-#if defined(ESNN_KERNELS_DSP)
-
-static inline int32_t decayed(int32_t v, uint32_t decay) {
-    __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(v * 2), "r"(decay << 16));
-    return v;
-}
-
-#elif defined(ESNN_KERNELS_THUMB2)
-
-static inline int32_t decayed(int32_t v, uint32_t decay) {
-    return (int32_t)(((int64_t)(v * 2) * (int32_t)(decay << 16) + ((int64_t)1 << 31)) >> 32);
-}
-
-#elif defined(ESNN_KERNELS_RV32)
-
-/* v * decay rounded is half, rounded up, of the upper half of 2 v * (decay * 2^17) */
-static inline int32_t decayed(int32_t v, uint32_t decay) {
-    int32_t doubled = v * 2;
-    __asm__("" : "+r"(doubled)); /* one MULHSU: gcc would move the doubling behind two products */
-    const int64_t product = (int64_t)doubled * (int64_t)((uint64_t)decay << 17);
-    return ((int32_t)(product >> 32) + 1) >> 1;
-}
-
-#endif
 
 uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay) {
     const int32_t *end = v + (n & ~(size_t)3u), *last = v + n;
