@@ -25,6 +25,7 @@ POPULATIONS = {
     blob.INTEGRATOR_KIND: Operation("ESNN_INTEGRATOR", "esnn_op_integrator"),
     blob.LINEAR_KIND: Operation("ESNN_LINEAR_STATE", "esnn_op_linear_state"),
     blob.DELAY_KIND: Operation("ESNN_DELAY_LINE", "esnn_op_delay_line"),
+    blob.LIF_IN_BLOCKS: Operation("ESNN_LIF_BLOCKS", "esnn_op_lif_blocks"),
 }
 PROJECTIONS = {
     blob.DENSE_8: Operation("ESNN_DENSE8", "esnn_op_dense8"),

@@ -15,6 +15,10 @@ static int32_t *scores_of(const esnn_model *m) {
     return esnn_words(m->arena, h->arena_bytes - 4u * scores_count(h));
 }
 
+static int is_lif(const esnn_population *p) {
+    return p->kind == ESNN_LIF || p->kind == ESNN_LIF_BLOCKS;
+}
+
 /* Whether the membranes of a plain LIF population provably stay below 2^30. Where |v| <= V, the
  * next one is at most V decay + 1/2 + current + threshold: not above V for the V taken here. */
 ESNN_ONCE static int stays_free(const esnn_header *h, uint16_t k) {
@@ -57,7 +61,7 @@ ESNN_ONCE esnn_status esnn_load(esnn_model *m, const void *image, size_t size, v
     for (uint16_t k = 1; k < h->n_populations; k++) {
         if (esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
             slots[k].flags = ESNN_SATURATES;
-        } else if (esnn_populations_of(m->image)[k].kind == ESNN_LIF && stays_free(h, k)) {
+        } else if (is_lif(&esnn_populations_of(m->image)[k]) && stays_free(h, k)) {
             slots[k].flags = ESNN_FREE;
         }
     }
@@ -136,7 +140,7 @@ static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
     const esnn_projection *end = q + p->n_projections;
     esnn_currents in = {NULL, NULL};
     uint32_t bias = p->as.neurons.bias;
-    if (p->kind != ESNN_LIF) {
+    if (!is_lif(p)) {
         bias = esnn_bias_of(p);
         in = prepare(m, p, bias);
         if (p->kind == ESNN_LINEAR_STATE) {

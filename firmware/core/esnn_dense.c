@@ -187,9 +187,12 @@ static uint32_t project8(const esnn_model *m, const esnn_projection *q, int32_t 
         return project_single(m, q, current, esnn_dense_events);
     }
     if (d->blocks > 1 && d->n_out <= ESNN_TILE) {
-        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+        const esnn_slot *slots = esnn_slots_of(m->arena), *source = &slots[q->source];
+        const esnn_population *target = &esnn_populations_of(m->image)[q->target];
+        uint8_t *met =
+            target->kind == ESNN_LIF_BLOCKS ? esnn_met_of(m, target, &slots[q->target]) : NULL;
         esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
-                           q->shift, esnn_halves(m->arena, source->output), source->n_events);
+                           q->shift, esnn_halves(m->arena, source->output), source->n_events, met);
         return source->n_events * d->n_out;
     }
     return project_many(m, q, current, esnn_dense_events);

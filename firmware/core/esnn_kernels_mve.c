@@ -391,7 +391,8 @@ static inline void add_row(int32_t *current, const int8_t *row, size_t n, int32_
 }
 
 void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                        uint32_t shift, const uint16_t *events, size_t n_events) {
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint8_t *met) {
+    (void)met; /* here all blocks are updated in vectors: see esnn_lif.c */
     const size_t width = esnn_align((uint32_t)n_out);
     const int32_t factor = (int32_t)1 << shift;
     uintptr_t rows = (uintptr_t)weights; /* where the row for event 0 would be */

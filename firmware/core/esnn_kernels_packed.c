@@ -468,13 +468,16 @@ static inline void add_row(int32_t *current, const int8_t *row, size_t n, uint32
 }
 
 void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                        uint32_t shift, const uint16_t *events, size_t n_events) {
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint8_t *met) {
     const size_t width = esnn_align((uint32_t)n_out);
-    size_t end = n_in; /* the first neuron of the next block */
+    size_t end = n_in, b = 0; /* the first neuron of the next block, number of this one */
     for (const uint16_t *last = events + n_events; events != last; events++) {
         const size_t event = *events;
-        for (; event >= end; end += n_in) {
+        for (; event >= end; end += n_in, b++) {
             current += n_out;
+        }
+        if (met != NULL) {
+            met[b] = ESNN_MET;
         }
         add_row(current, weights + (n_in + event - end) * width, n_out, shift);
     }
@@ -544,6 +547,32 @@ size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, ui
 size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
                            uint32_t decay, size_t n, uint16_t *events) {
     return run_lif(esnn_lif_saturating_fours, v, current, threshold, decay, n, events);
+}
+
+size_t esnn_lif_blocks(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                       size_t n_blocks, size_t n_out, uint8_t *met, uint16_t *events) {
+    uint16_t *end = events;
+    for (size_t b = 0, k = 0; b < n_blocks; b++) {
+        const size_t behind = (b + 1u) * n_out;
+        if (met[b] == ESNN_MET) {
+            for (k = behind - n_out; k < behind; k++) {
+                v[k] = decayed(v[k], decay) + current[k];
+                if (v[k] > threshold[k]) {
+                    *end++ = (uint16_t)k;
+                }
+            }
+            met[b] = ESNN_DECAYS;
+        } else if (met[b] == ESNN_DECAYS) {
+            uint32_t changed = 0;
+            for (k = behind - n_out; k < behind; k++) {
+                const int32_t next = decayed(v[k], decay);
+                changed |= (uint32_t)next ^ (uint32_t)v[k];
+                v[k] = next;
+            }
+            met[b] = changed != 0 ? ESNN_DECAYS : ESNN_RESTS;
+        }
+    }
+    return (size_t)(end - events);
 }
 
 #if !defined(ESNN_KERNELS_THUMB1)

@@ -3,7 +3,7 @@
 #include "esnn_internal.h"
 
 static int has_neurons(const esnn_population *p) {
-    return p->kind == ESNN_LIF || p->kind == ESNN_NEURON;
+    return p->kind == ESNN_LIF || p->kind == ESNN_NEURON || p->kind == ESNN_LIF_BLOCKS;
 }
 
 ESNN_ONCE static esnn_status check_spikes(const esnn_header *h, const esnn_population *p) {
