@@ -467,17 +467,29 @@ static inline void add_row(int32_t *current, const int8_t *row, size_t n, uint32
 #undef ADD
 }
 
+/* kept apart: there are few registers */
+__attribute__((noinline)) static void mark(uint8_t *met, size_t n_in, const uint16_t *events,
+                                           size_t n_events) {
+    size_t end = n_in;
+    for (const uint16_t *last = events + n_events; events != last; events++) {
+        for (; *events >= end; end += n_in) {
+            met++;
+        }
+        *met = ESNN_MET;
+    }
+}
+
 void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint8_t *met) {
     const size_t width = esnn_align((uint32_t)n_out);
-    size_t end = n_in, b = 0; /* the first neuron of the next block, number of this one */
+    size_t end = n_in; /* the first neuron of the next block */
+    if (met != NULL) {
+        mark(met, n_in, events, n_events);
+    }
     for (const uint16_t *last = events + n_events; events != last; events++) {
         const size_t event = *events;
-        for (; event >= end; end += n_in, b++) {
+        for (; event >= end; end += n_in) {
             current += n_out;
-        }
-        if (met != NULL) {
-            met[b] = ESNN_MET;
         }
         add_row(current, weights + (n_in + event - end) * width, n_out, shift);
     }
@@ -549,31 +561,36 @@ size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *th
     return run_lif(esnn_lif_saturating_fours, v, current, threshold, decay, n, events);
 }
 
+#if !defined(ESNN_KERNELS_DSP)
+
+static uint16_t *update(int32_t *v, const int32_t *current, const int32_t *threshold,
+                        uint32_t decay, size_t first, size_t n, uint16_t *events) {
+    for (const size_t end = first + n; first != end; first++) {
+        const int32_t next = decayed(*v, decay) + *current++;
+        *v++ = next;
+        if (next > *threshold++) {
+            *events++ = (uint16_t)first;
+        }
+    }
+    return events;
+}
+
 size_t esnn_lif_blocks(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                        size_t n_blocks, size_t n_out, uint8_t *met, uint16_t *events) {
     uint16_t *end = events;
-    for (size_t b = 0, k = 0; b < n_blocks; b++) {
-        const size_t behind = (b + 1u) * n_out;
-        if (met[b] == ESNN_MET) {
-            for (k = behind - n_out; k < behind; k++) {
-                v[k] = decayed(v[k], decay) + current[k];
-                if (v[k] > threshold[k]) {
-                    *end++ = (uint16_t)k;
-                }
-            }
-            met[b] = ESNN_DECAYS;
-        } else if (met[b] == ESNN_DECAYS) {
-            uint32_t changed = 0;
-            for (k = behind - n_out; k < behind; k++) {
-                const int32_t next = decayed(v[k], decay);
-                changed |= (uint32_t)next ^ (uint32_t)v[k];
-                v[k] = next;
-            }
-            met[b] = changed != 0 ? ESNN_DECAYS : ESNN_RESTS;
+    size_t first = 0;
+    for (const uint8_t *last = met + n_blocks; met != last; met++, first += n_out) {
+        if (*met == ESNN_MET) {
+            end = update(v + first, current + first, threshold + first, decay, first, n_out, end);
+            *met = ESNN_DECAYS;
+        } else if (*met == ESNN_DECAYS && esnn_decay(v + first, n_out, decay) == 0) {
+            *met = ESNN_RESTS;
         }
     }
     return (size_t)(end - events);
 }
+
+#endif
 
 #if !defined(ESNN_KERNELS_THUMB1)
 
