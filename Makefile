@@ -36,6 +36,16 @@ soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
 	$(RUN)/python tests/soak.py --budget $(BUDGET)
 
+# an evolution with its flights in 64 KB of RAM in all
+SMALL = OUT=../build/firmware-64k/mps2-an386 BOARD=mps2-an386 RAM_SIZE=64K STACK_SIZE=4K \
+	SIZES="-DMODEL_BYTES=49152 -DARENA_BYTES=3072 -DPACKET_BYTES=2064 -DRING=2048u"
+
+.PHONY: blimp
+blimp: $(VENV)/dev.stamp ## Evolve the blimp's controllers and print their table (BUDGET=0.05 for a taste)
+	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm
+	@$(MAKE) --no-print-directory -C firmware $(SMALL)
+	$(RUN)/python -m edgesnn.blimp.table --budget $(BUDGET)
+
 .PHONY: bench-link
 bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
@@ -48,7 +58,7 @@ lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 	$(RUN)/clang-format --dry-run -Werror $(C_FILES)
 	@mkdir -p build/typed/edgesnn
 	@ln -sfn $(CURDIR)/edgesnn/*.py $(CURDIR)/edgesnn/py.typed build/typed/edgesnn/
-	@for part in converters devices zoo; do ln -sfn $(CURDIR)/$$part build/typed/edgesnn/$$part; done
+	@for part in blimp converters devices zoo; do ln -sfn $(CURDIR)/$$part build/typed/edgesnn/$$part; done
 	MYPYPATH=build/typed $(RUN)/mypy -p edgesnn
 
 .PHONY: format

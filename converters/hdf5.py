@@ -7,6 +7,7 @@ it: deflate, the densest filter in use, makes nothing smaller than by 1032.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ def is_hdf5(path: Path) -> bool:
         return False
 
 
-def read_hdf5(path: Path) -> Tree:
+def read_hdf5(path: Path, content: bytes | None = None) -> Tree:
     """Everything in a file: groups as dictionaries, arrays as NumPy arrays, texts as `str`.
+
+    With `content`, of a file that lies in the one of that path.
 
     What a group or array has of attributes stands in its group under `"@"` and the name of the
     array (`""` for the group itself).
@@ -47,13 +50,14 @@ def read_hdf5(path: Path) -> Tree:
         raise MissingError(
             "h5py, which reads HDF5 files, is not installed: pip install 'edgesnn[hdf5]'"
         ) from None
-    if not is_hdf5(path):
+    if content is None and not is_hdf5(path):
         if not path.is_file():
             raise MissingError(f"there is no file {path}: check the path")
         raise FormatError(f"{path} is no HDF5 file: give the file that the framework exported")
     try:
-        with h5py.File(path, "r", libver="latest") as file:
-            return _Reader(path, h5py).group(file)
+        with h5py.File(io.BytesIO(content) if content else path, "r") as file:
+            size = len(content) if content else path.stat().st_size
+            return _Reader(path, size, h5py).group(file)
     except FormatError:
         raise
     except Exception as error:  # h5py raises whatever damaged bytes lead to
@@ -62,9 +66,9 @@ def read_hdf5(path: Path) -> Tree:
 
 
 class _Reader:
-    def __init__(self, path: Path, h5py: Any) -> None:
+    def __init__(self, path: Path, size: int, h5py: Any) -> None:
         self.path, self.h5py = path, h5py
-        self.left = DEFLATE_RATIO * path.stat().st_size
+        self.left = DEFLATE_RATIO * size
         self.objects = 0
 
     def group(self, group: Any) -> Tree:

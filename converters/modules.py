@@ -599,7 +599,8 @@ class _Stack:
         delay = half - np.clip(np.rint(position), -half, half)
         if longest % 2 == 0:
             raise ModelError(f"{layer.called}: max_delay is {longest}, DCLS's is odd")
-        taps = np.moveaxis(weight, 2, 0) * rows[:, np.newaxis]
+        # the kernel of evaluation is 1 at the position, over its sum and 1e-7
+        taps = np.moveaxis(weight, 2, 0) * (rows[:, np.newaxis] / np.float32(1 + 1e-7))
         late = np.moveaxis(delay, 2, 0).astype(np.uint8)
         return Delayed(
             pending.source, target, maps.reordered(taps, shape).astype(np.float32),

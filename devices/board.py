@@ -21,7 +21,7 @@ import numpy as np
 from edgesnn import blob
 from edgesnn.devices import protocol
 from edgesnn.devices.packet import Decoder, Packet, encode, packet_bytes
-from edgesnn.devices.protocol import Counters, Info, Models, Result, Status
+from edgesnn.devices.protocol import Counters, Info, Models, Progress, Result, Status
 from edgesnn.devices.transport import Transport
 from edgesnn.errors import DeviceError, MissingError, ModelError
 from edgesnn.graph import Int16Array, SpikeInput
@@ -276,6 +276,61 @@ class Board:
             DeviceError: the link failed.
         """
         return Counters.unpack(self._ask(protocol.COUNT).payload)
+
+    def begin_evolution(self, recipe: bytes, state_bytes: int, kept: bytes, slot: int) -> None:
+        """Send what is to be evolved; `run_evolution` then begins it, or goes on.
+
+        Args:
+            recipe: `edgesnn.blimp.evolution.Recipe.pack`.
+            state_bytes: room for its state.
+            kept: a state of the same recipe to go on from, or nothing.
+            slot: of the model that is evolved; where it is selected, it no longer is.
+
+        Raises:
+            ModelError: the slot is empty, or the board has too little memory.
+            DeviceError: the link failed.
+        """
+        begin = struct.pack("<IIB", len(recipe), state_bytes, slot)
+        self._order(protocol.EVO_BEGIN, begin)
+        piece = min(MODEL_PIECE, self.info.payload_limit - 4)
+        whole = recipe + bytes(-len(recipe) % 4) + kept
+        for offset in range(0, len(whole), piece):
+            data = struct.pack("<I", offset) + whole[offset : offset + piece]
+            self._order(protocol.EVO_DATA, data)
+
+    def run_evolution(self, ticks: int, generation: int) -> Progress:
+        """Run the evolution on, by at most so many steps of the network or to a generation's end.
+
+        Args:
+            ticks: bounds the time for which the board is busy.
+            generation: the last one that is known here; where the board is further, its answer was
+                lost, and it only answers again.
+
+        Raises:
+            ModelError: there is none, or the board refuses its recipe.
+            DeviceError: the link failed.
+        """
+        packet = self._ask(protocol.EVO_RUN, struct.pack("<II", ticks, generation))
+        if packet.type == protocol.STATUS:
+            self._expect_done(protocol.EVO_RUN, Status.unpack(packet.payload))
+        return Progress.unpack(packet.payload)
+
+    def evolution_state(self, state_bytes: int) -> bytes:
+        """The state of the evolution, as it is kept for `begin_evolution`.
+
+        Raises:
+            ModelError: there is none, or it is smaller.
+            DeviceError: the link failed.
+        """
+        piece = min(MODEL_PIECE, self.info.payload_limit - 4)
+        parts = []
+        for offset in range(0, state_bytes, piece):
+            wanted = struct.pack("<II", offset, min(piece, state_bytes - offset))
+            packet = self._ask(protocol.EVO_READ, wanted)
+            if packet.type == protocol.STATUS:
+                self._expect_done(protocol.EVO_READ, Status.unpack(packet.payload))
+            parts.append(packet.payload[4:])
+        return b"".join(parts)
 
     def subscribe(self, what: str, population: str | None = None) -> None:
         """Have every answer bring the spikes or the potentials of a population as well.

@@ -15,11 +15,14 @@ VERSION = 2
 HELLO, MODEL_BEGIN, MODEL_DATA, MODEL_END = 0x01, 0x02, 0x03, 0x04
 RESET, FRAME, EVENTS, SELFTEST = 0x05, 0x06, 0x07, 0x08
 SUBSCRIBE, LIST, SELECT, COUNT = 0x09, 0x0A, 0x0B, 0x0C
+EVO_BEGIN, EVO_DATA, EVO_RUN, EVO_READ = 0x0D, 0x0E, 0x0F, 0x10
 STATUS, INFO, RESULT, MODELS, COUNTERS = 0x80, 0x81, 0x82, 0x83, 0x84
+PROGRESS, PIECE = 0x85, 0x86
 MODEL_LOADED, RESUMED = 1, 2
 NOTHING, SPIKES, POTENTIALS = 0, 1, 2
 ERR_NO_MODEL, ERR_PACKET, ERR_TOO_LARGE, ERR_ORDER = -64, -65, -66, -67
 ERR_SLOT, ERR_POPULATION, ERR_GREETING, ERR_GAP = -68, -69, -70, -71
+ERR_RECIPE = -72
 ERR_ARENA = -9
 
 _HELLO = struct.Struct("<BxxxI")
@@ -43,6 +46,7 @@ _WORDS = {
     ERR_POPULATION: "the population has no spikes, or no potentials, to give",
     ERR_GREETING: "it was started anew and has not been greeted since",
     ERR_GAP: "a packet before this one did not reach it",
+    ERR_RECIPE: "the recipe of the evolution is damaged or not for this model",
 }
 
 
@@ -275,6 +279,49 @@ class Counters:
     def unpack(cls, payload: bytes) -> Counters:
         """Raises DeviceError for a payload of another length."""
         return cls(*_unpack(_COUNTERS, payload, "COUNTERS"))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an evolution on a board is; losses in 1/65536, 2**32 - 1 where there is none yet.
+
+    Attributes:
+        ticks: steps of the network that were run for this request.
+        finished: whether it is at its end.
+        generation, validated: completed; the last one whose mean was validated.
+        evaluations, windows: completed.
+        loss, validation, best: of the last generation's best candidate, the last validated mean,
+            the best mean.
+        best_generation: whose mean is the best.
+        test: of the best mean, at the end.
+        winners: seeds of the last generation's winners, best first.
+    """
+
+    ticks: int
+    finished: bool
+    generation: int
+    validated: int
+    evaluations: int
+    windows: int
+    loss: int
+    validation: int
+    best: int
+    best_generation: int
+    test: int
+    winners: tuple[int, ...]
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Progress:
+        """Raises DeviceError for a payload of another length than its winners make."""
+        count = int.from_bytes(payload[44:48], "little")
+        layout = struct.Struct(f"<12I{min(count, 64)}I")
+        fields = _unpack(layout, payload, "PROGRESS")
+        ticks, phase, generation, validated, evaluations, windows = fields[:6]
+        loss, validation, best, best_generation, test = fields[6:11]
+        return cls(
+            ticks, bool(phase), generation, validated, evaluations, windows, loss, validation, best,
+            best_generation, test, fields[12:],
+        )  # fmt: skip
 
 
 def result_bytes(classes: int) -> int:

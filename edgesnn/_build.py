@@ -11,8 +11,11 @@ FOLDERS = ("firmware/core", "firmware/app", "firmware/boards/virtual")
 # relative to setup.py: setuptools takes no other sources into an sdist
 SOURCES = [
     "edgesnn/batch.c",
+    "edgesnn/fly.c",
     *sorted(str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.c")),
 ]
+
+HEADERS = ("esnn_internal", "batch", "evolve", "fly", "virtual")
 
 ffibuilder = FFI()
 ffibuilder.cdef(
@@ -45,12 +48,32 @@ ffibuilder.cdef(
     const char *esnn_kernel_name(void);
     int esnn_batch(const void *image, size_t size, void *arena, size_t arena_size,
                    const int16_t *frames, size_t samples, size_t steps, const esnn_batch_out *out);
+    uint32_t blimp_hash(uint32_t seed, uint32_t count);
+    typedef struct { ...; } blimp_task;
+    typedef struct {
+        int32_t tick, error, command, target, height, reference, terms[3];
+        ...;
+    } blimp_flight;
+    typedef struct { ...; } blimp_recorder;
+    typedef struct { ...; } evolve_recipe;
+    typedef struct { uint32_t bytes, phase, generation; ...; } evolve_state;
+    typedef struct { ...; } evolution;
+    uint32_t blimp_record(blimp_recorder *r, uint32_t micros, int32_t millimetres, int16_t *out,
+                          uint32_t room);
+    uint32_t evolve_state_bytes(uint32_t genes);
+    int evolve_begin(evolution *e, const evolve_recipe *recipe, size_t bytes, uint8_t *image,
+                     size_t image_bytes, evolve_state *state, void *arena, size_t arena_bytes);
+    uint32_t evolve_run_for(evolution *e, uint32_t ticks);
+    void evolve_finish(evolution *e);
+    int blimp_fly(const void *image, size_t size, void *arena, size_t arena_size,
+                  const blimp_task *task, const int16_t *track, int32_t role, uint32_t seed,
+                  int32_t *trace, uint32_t *loss);
     int virtual_board_run(int fd, size_t model_size, size_t arena_size);
     """
 )
 ffibuilder.set_source(
     "edgesnn._core",
-    '#include "esnn_internal.h"\n#include "batch.h"\n#include "virtual.h"\n',
+    "".join(f'#include "{name}.h"\n' for name in HEADERS),
     sources=SOURCES,
     include_dirs=["edgesnn", *FOLDERS],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],

@@ -731,12 +731,12 @@ def _unpack_projection(read: _Reader, at: int, sizes: dict[str, int]) -> list[Pr
         rows = read.array(weights_at, "<i1", *window.kernel, c_in, c_out)
         return [Conv(*ends, _unpacked_rows(rows, groups), window, shift, groups)]
     if kind == DELAYED_SYNAPSES:
-        return [_unpack_delayed(read, at, ends, shift, weights_at)]
+        return [_unpack_delayed(read, at, ends, shift, Port(port), weights_at)]
     raise ValueError(f"a projection is of unknown kind {kind}")
 
 
 def _unpack_delayed(
-    read: _Reader, at: int, names: tuple[str, str], shift: int, weights_at: int
+    read: _Reader, at: int, names: tuple[str, str], shift: int, port: Port, weights_at: int
 ) -> DelayedSynapses:
     n_in, n_out, longest, starts_at, ends_at, post_at = read.record(DELAYED, at)
     starts = read.array(starts_at, "<u4", n_in + 1)
@@ -748,7 +748,7 @@ def _unpack_delayed(
     return DelayedSynapses(
         *names, pre.astype(np.uint16),
         read.array(post_at, "<u1" if n_out <= 256 else "<u2", count).astype(np.uint16),
-        delay.astype(np.uint8), read.array(weights_at, "<i1", count), shift,
+        delay.astype(np.uint8), read.array(weights_at, "<i1", count), shift, port,
     )  # fmt: skip
 
 

@@ -628,7 +628,7 @@ class DelayedSynapses(_Comparable):
     place and costs nothing; two neurons may be joined by several synapses of different delays.
 
     Args:
-        source, target, shift: as `Dense`.
+        source, target, shift, port: as `Dense`.
         pre, post: (n,) uint16, the neurons that each synapse joins, of source and target.
         delay: (n,) uint8, steps.
         weight: (n,) int8.
@@ -642,7 +642,7 @@ class DelayedSynapses(_Comparable):
     delay: UInt8Array
     weight: Int8Array
     shift: int = 0
-    port: ClassVar[Port] = Port.CURRENT
+    port: Port = Port.CURRENT
     bits: ClassVar[int] = 8
 
     @classmethod
@@ -1061,6 +1061,10 @@ def _check_projection(graph: Graph, part: Projection, names: list[str]) -> None:
     _require(part.target in names[1:], what, f"has no such target, there is {', '.join(names[1:])}")
     _require(0 <= part.shift <= MAX_SHIFT, f"{what}: shift", f"is not in 0..{MAX_SHIFT}")
     sizes = (graph.size(part.target), graph.size(part.source))
+    if part.port is Port.THRESHOLD:
+        target = graph.part(part.target)
+        adapts = isinstance(target, LIF) and target.adaptation is not None
+        _require(adapts, what, "enters the threshold of a population without Adaptation")
     if isinstance(part, Dense):
         _check_dense(what, graph, part, sizes)
     elif isinstance(part, DelayedSynapses):
@@ -1077,10 +1081,6 @@ def _check_dense(what: str, graph: Graph, part: Dense, sizes: tuple[int, int]) -
     _check_size(f"{what}: blocks", part.blocks)
     actual = (part.blocks * part.weights.shape[0], part.blocks * part.weights.shape[1])
     _require(actual == sizes, what, f"joins {actual[1]} to {actual[0]} neurons, not {sizes[::-1]}")
-    if part.port is Port.THRESHOLD:
-        target = graph.part(part.target)
-        adapts = isinstance(target, LIF) and target.adaptation is not None
-        _require(adapts, what, "enters the threshold of a population without Adaptation")
 
 
 def _check_synapses(what: str, part: DelayedSynapses, sizes: tuple[int, int]) -> None:

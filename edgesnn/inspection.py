@@ -126,8 +126,6 @@ def _projection(graph: Graph, number: int) -> dict[str, Any]:
         what |= {"operation": f"dense int{part.bits}", "shape": [n_out, n_in]}
         what |= {"blocks": part.blocks, "weights": n_out * n_in}
         worst = n_out * n_in * part.blocks
-        if part.port is Port.THRESHOLD:
-            what["operation"] += " to the threshold"
     elif isinstance(part, DelayedSynapses):
         worst = what["weights"] = len(part.weight)
         what |= {"operation": f"synapses with delays to {part.longest} steps"}
@@ -140,6 +138,8 @@ def _projection(graph: Graph, number: int) -> dict[str, Any]:
         what["shape"] = [*part.window.output_shape, *part.window.input_shape]
         everything = np.ones((1, source.size), np.int64)
         worst = int(synapses(part, everything)[0])
+    if part.port is Port.THRESHOLD:
+        what["operation"] += " to the threshold"
     if isinstance(part, Dense):
         what["weight_bytes"] = n_out * n_in * part.bits // 8
     else:

@@ -103,7 +103,7 @@ def quantize(
         source=network.source,
         profile=str(network.profile),
         layers=layers,
-        remarks=network.remarks,
+        remarks=(*network.remarks, *_capped(network)),
     )
     if calibration is None:
         # only spikes can do without recordings; any will do for a self-test
@@ -112,6 +112,15 @@ def quantize(
     frames = graph.input.quantize(calibration)
     report = _measured(report, network, quantizer.unit, graph, calibration, frames, progress)
     return Conversion(reference.with_selftest(graph, frames[0, :SELFTEST_STEPS]), report)
+
+
+def _capped(network: Network) -> list[str]:
+    """What is to be said of neurons that emit several spikes a step."""
+    return [
+        f"'{p.name}' emits at most {p.max_spikes} spikes a neuron and step"
+        for p in network.populations
+        if isinstance(p, net.Population) and p.max_spikes > 1
+    ]
 
 
 def _input(network: Network, calibration: Signal | None) -> Input:
@@ -535,22 +544,25 @@ class _Quantizer:
         tried: set[tuple[int, ...]] = set()
         for places in range(MAX_SHIFT + 1) if wide else range(STATE_PLACES, -1, -1):
             base = np.maximum.reduce([*need, np.full(population.size, 1e-300)]) / 2.0**places
-            shifts = [
+            own = [
                 min(MAX_SHIFT, max(0, math.ceil(math.log2(max(float((n / base).max()), 1e-9)))))
                 for n in need
             ]
-            if tuple(shifts) in tried:
-                continue
-            tried.add(tuple(shifts))
-            scale = self._smallest_scale(population, entering, shifts)
-            if not self._fits(population, entering, scale, shifts):
-                continue
-            error = sum(
-                s.error(scale, shift, reference_) for s, shift in zip(entering, shifts, strict=True)
-            )
-            if best is None or error < 0.98 * best[0]:
-                best = error, scale, shifts
-            if not wide:
+            # projections of one shift share a record, which is paid for once
+            for shifts, worth in (([places] * len(need), 0.98), (own, 0.5))[wide:]:
+                if tuple(shifts) in tried:
+                    continue
+                tried.add(tuple(shifts))
+                scale = self._smallest_scale(population, entering, shifts)
+                if not self._fits(population, entering, scale, shifts):
+                    continue
+                error = sum(
+                    s.error(scale, shift, reference_)
+                    for s, shift in zip(entering, shifts, strict=True)
+                )
+                if best is None or error < (0.98 if wide else worth) * best[0]:
+                    best = error, scale, shifts
+            if best is not None and not wide:
                 break  # fewer places are only for keeping the bounds
         if best is None:
             raise ModelError(

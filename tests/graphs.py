@@ -224,7 +224,9 @@ def delayed(dice: Dice, source: Input | Population, target: Population) -> Delay
         weights[1][delays[0] == delays[1]] = 0
     if not weights.any():
         weights[0, 0, 0] = 1
-    return DelayedSynapses.from_dense(source.name, target.name, weights, delays, dice.number(0, 3))
+    made = DelayedSynapses.from_dense(source.name, target.name, weights, delays, dice.number(0, 3))
+    adapts = isinstance(target, LIF) and target.adaptation is not None
+    return replace(made, port=Port.THRESHOLD) if adapts and dice.maybe(0.4) else made
 
 
 def window(dice: Dice, source: tuple[int, int, int], channels: int) -> Window:

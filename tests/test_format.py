@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Field:
     flag: int
 
 
+@functools.cache
 def fields(heading: str) -> list[Field]:
     """The rows of the first table below a heading."""
     (below,) = re.findall(rf"^##+ {re.escape(heading)}$(.*?)(?=^##|\Z)", DOCUMENT, re.M | re.S)

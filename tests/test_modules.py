@@ -217,3 +217,9 @@ def test_the_waves_of_heart_beats(
     graph = quantize(network, train["x"][:60].astype(np.float32)).graph
     outputs = runtime.run(blob.pack_image(graph), graph.input.quantize(signal), digests=False)
     assert abs(np.mean(outputs.step_labels[:, 100:] == label[:, 100:]) - floats) < 0.003
+
+
+def test_the_table_of_conversions_is_the_tests_own() -> None:
+    from conversions import PAGE, page
+
+    assert PAGE.read_text() == page(), "python tests/conversions.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,24 @@ from hypothesis import strategies as st
 
 from edgesnn import reference
 from edgesnn.errors import ModelError
-from edgesnn.graph import NEVER, AnalogInput, PotentialMode, Reset, SpikeInput
+from edgesnn.graph import (
+    NEVER,
+    AnalogInput,
+    Conduction,
+    Dense,
+    Fire,
+    PotentialMode,
+    Reset,
+    SpikeInput,
+    SumPool,
+    Window,
+)
 from edgesnn.network import (
+    Adaptation,
+    Conv,
     InputKind,
     Network,
+    Pool,
     Population,
     Profile,
     Projection,
@@ -165,6 +180,111 @@ def test_a_threshold_out_of_reach_leaves_the_weights_alone() -> None:
     assert graph.projections[0].weights.tolist() == [[127]]
     assert graph.populations[0].threshold.tolist() == [NEVER]
     assert graph.populations[0].reset is Reset.NONE
+
+
+# ---- every switch: where nothing is rounded, the integers are the float network's ----
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    **{reset.name: {"reset": reset} for reset in Reset},
+    "reaches": {"fire": Fire.REACHES, "reset": Reset.SUBTRACT_AT_ONCE},
+    "cuba": {"alpha": scalar(0), "reset": Reset.ZERO_AT_ONCE},
+    "lagged": {"alpha": scalar(0), "conduction": Conduction.LAGGED},
+    "membrane bias": {"alpha": scalar(0), "membrane_bias": scalar(17)},
+    "several spikes": {
+        "reset": Reset.SUBTRACT_AT_ONCE, "fire": Fire.REACHES, "max_spikes": 31,
+    },
+    "floor": {"floor": scalar(-60), "reset": Reset.SUBTRACT_AT_ONCE},
+    "reset to": {"reset": Reset.ZERO_AT_ONCE, "reset_to": scalar(-25)},
+    "adaptation": {"adaptation": Adaptation(scalar(1), scalar(3))},
+    "old adaptation": {"adaptation": Adaptation(scalar(1), scalar(3), old=True)},
+    "alpha": {"alpha": scalar(1), "inhibitory": scalar(0), "reset": Reset.ZERO_DISCARD},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("beta", [0, 1])
+def test_where_nothing_is_rounded_every_switch_is_exact(switch: str, beta: int) -> None:
+    rng = np.random.default_rng(3)
+    weight, recurrent = rng.integers(-90, 127, (6, 5)), rng.integers(-60, 40, (6, 6))
+    weight[:, 0] = 127
+    net = network(
+        weight, recurrent=recurrent, beta=scalar(beta), threshold=scalar(150),
+        bias=rng.integers(-20, 20, 6).astype(np.float32), **SWITCHES[switch],
+    )  # fmt: skip
+    spikes = (rng.random((8, 60, 5)) < 0.4).astype(np.float64)
+    report = quantize(net, spikes).report
+    assert net.run(spikes).rates["out"] > 0.02
+    assert report.spike_agreement == {"out": 1.0}
+    assert {layer.verdict for layer in report.layers} == {Verdict.EXACT}
+
+
+@pytest.mark.parametrize("fire", list(Fire))
+def test_a_test_without_memory_is_exact_at_every_real_threshold(fire: Fire) -> None:
+    rng = np.random.default_rng(4)
+    weight = rng.integers(-127, 128, (40, 8))
+    weight[:, 0] = 127
+    inputs = (np.arange(256)[:, np.newaxis] >> np.arange(8)) & 1
+    sums = inputs @ weight.T
+    # at sums that occur, a hair off them, and anywhere; biases shift them
+    bias = rng.normal(0, 30, 40).astype(np.float32)
+    threshold = np.abs(sums[rng.integers(0, 256, 40), np.arange(40)] + bias).astype(np.float32)
+    threshold[::3] = np.nextafter(threshold[::3], np.float32(np.inf))
+    threshold[1::5] = rng.uniform(1, 300, len(threshold[1::5]))
+    net = network(
+        weight, beta=scalar(0), threshold=np.maximum(threshold, 1), bias=bias, fire=fire,
+        reset=Reset.NONE,
+    )  # fmt: skip
+    graph = quantize(net, inputs[:, np.newaxis]).graph
+    real = sums + bias.astype(np.float64)
+    at = np.maximum(threshold, 1).astype(np.float64)
+    expected = real > at if fire is Fire.ABOVE else real >= at
+    state = next(iter(reference.steps(graph, inputs[:, np.newaxis].astype(np.int16))))
+    np.testing.assert_array_equal(state.emitted["out"], expected)
+
+
+@pytest.mark.parametrize(("bits", "least"), [(8, 0.98), (4, 0.85), (2, 0.5)])
+def test_weights_may_have_fewer_bits_by_layer(bits: int, least: float) -> None:
+    rng = np.random.default_rng(5)
+    net = network(rng.normal(0, 1, (20, 16)))
+    net = replace(net, projections=(replace(net.projections[0], bits=bits),))
+    conversion = quantize(net, (rng.random((10, 40, 16)) < 0.3).astype(float))
+    dense = conversion.graph.projections[0]
+    assert isinstance(dense, Dense)
+    assert dense.bits == bits
+    assert np.abs(dense.weights).max() == (1 << (bits - 1)) - 1
+    assert f"{bits} bits" in conversion.report.layers[0].reason
+    assert conversion.report.spike_agreement["out"] > least
+
+
+def test_the_channels_of_a_convolution_have_a_scale_each_and_share_it() -> None:
+    rng = np.random.default_rng(6)
+    window = Window((4, 4, 2), (4, 4, 3), (3, 3), (1, 1), (1, 1))
+    kernel = (rng.normal(0, 1, (3, 3, 2, 3)) * [0.01, 1, 100]).astype(np.float32)
+    out = Population(
+        "out", 48, scalar(0.5), np.tile(np.float32([0.01, 1, 100]), 16), np.zeros(48, np.float32)
+    )
+    net = Network(
+        32, InputKind.SPIKES, (out,), (Conv("input", "out", kernel, window),), ReadoutRule("out"),
+        SNNTORCH,
+    )  # fmt: skip
+    conversion = quantize(net, (rng.random((6, 30, 32)) < 0.3).astype(float))
+    (conv,) = conversion.graph.projections
+    assert np.abs(conv.weights).max(axis=(0, 1, 2)).tolist() == [127] * 3  # type: ignore[union-attr]
+    assert conversion.report.spike_agreement["out"] > 0.98
+
+
+def test_pooling_is_exact_and_its_divisor_is_in_the_threshold() -> None:
+    window = Window((4, 4, 1), (2, 2, 1), (2, 2), (2, 2))
+    out = Population("out", 4, scalar(1), scalar(0.75), np.zeros(4, np.float32))
+    net = Network(
+        16, InputKind.SPIKES, (out,), (Pool("input", "out", window, 0.25),), ReadoutRule("out"),
+        SNNTORCH,
+    )  # fmt: skip
+    spikes = (np.random.default_rng(7).random((6, 30, 16)) < 0.2).astype(float)
+    conversion = quantize(net, spikes)
+    assert isinstance(conversion.graph.projections[0], SumPool)
+    assert conversion.report.spike_agreement["out"] == 1.0
+    assert {layer.verdict for layer in conversion.report.layers} == {Verdict.EXACT}
 
 
 @pytest.mark.parametrize(

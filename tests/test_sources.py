@@ -12,6 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import test_delays_and_steps
+import test_lmu
 from checkpoints import l2mu_state, write_torch
 from click.testing import CliRunner
 
@@ -69,7 +71,33 @@ def stack(neurons: dict[str, object], **arrays: float) -> Callable[[Path], None]
     return make
 
 
+def lmu(path: Path) -> None:
+    settings = {"hidden_to_memory": True, "memory_to_memory": True, "input_to_hidden": True,
+                "use_bias": True}  # fmt: skip
+    test_lmu.write_keras(path, test_lmu.config("rnn", **settings), test_lmu.weights(**settings))
+
+
+def dcls(path: Path) -> None:
+    write_torch(path, test_delays_and_steps.dcls_state())
+    Path("dcls.json").write_text(json.dumps({"tau": 1.5, "max_delay": 9}))
+
+
+def onestep(path: Path) -> None:
+    values = {"features.0.weight": np.ones((2, 3)), "classifier.0.weight": np.eye(2)}
+    values |= {"threshold.t0": np.ones(()), "leak.l0": np.ones(())}
+    write_torch(path, OrderedDict((k, v.astype(np.float32)) for k, v in values.items()))
+    layers = [
+        {"type": "Linear", "key": "features.0"},
+        {"type": "LIF", "threshold": "threshold.t0", "leak": "leak.l0"},
+        {"type": "Linear", "key": "classifier.0"}, {"type": "Output"},
+    ]  # fmt: skip
+    Path("onestep.json").write_text(json.dumps({"input": 3, "layers": layers}))
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
+    "lmu.keras": lmu,
+    "delays.pt": dcls,
+    "vgg.pth": onestep,
     "l2mu.ckpt": l2mu,
     "network.net": lava,
     "network.nir": nir,
@@ -80,6 +108,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "rockpool.pt": stack({"type": "LIFTorch"}, tau_mem=0.01, tau_syn=0.01),
     "srnn.pth": stack({"type": "ALIF", "tau_m": "tau_m", "tau_adp": "tau_adp"}),
 }
+CHANNELS = {"lmu.keras": test_lmu.CHANNELS, "delays.pt": test_delays_and_steps.IN}
 # nothing in these files says whose they are
 NAMED = {"sj.pt", "norse.pt", "sinabs.pt", "rockpool.pt"}
 
@@ -95,8 +124,10 @@ def test_every_command_of_the_page_runs_as_written(
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[1:]
     MAKERS[words[1]](Path(words[1]))
-    np.save("recordings.npy", np.random.default_rng(0).normal(0, 2, (3, 20, 3)))
-    np.save("spikes.npy", np.random.default_rng(0).integers(0, 2, (3, 20, 3)))
+    rng, channels = np.random.default_rng(0), CHANNELS.get(words[1], 3)
+    np.save("recordings.npy", rng.normal(0, 1, (3, 20, channels)))
+    np.save("images.npy", rng.normal(0, 1, (3, 1, channels)))
+    np.save("spikes.npy", rng.integers(0, 2, (3, 20, channels)))
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     if words[0] == "convert":

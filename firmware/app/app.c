@@ -5,6 +5,7 @@
 
 #include "board.h"
 #include "esnn.h"
+#include "evolve.h"
 #include "packet.h"
 #include "potentials.h"
 #include "protocol.h"
@@ -17,6 +18,17 @@
 #define IMAGE_CRC 12u /* where an image has its CRC */
 #define SLOTS 4u
 #define NO_SLOT 255u
+#define PROGRESS_WORDS 12u /* winners not counted */
+
+/* An evolution, behind the images in the memory for models: itself, its recipe and state as they
+ * are sent, and an arena of its own, so that a selected model can run on in between. */
+typedef struct {
+    evolution *run; /* NULL: there is none */
+    uint8_t *recipe;
+    uint8_t *arena;
+    uint32_t recipe_bytes, state_bytes, arena_bytes;
+    uint8_t slot, begun;
+} evolving;
 
 /* an image in the memory for models */
 typedef struct {
@@ -39,6 +51,7 @@ typedef struct {
     uint32_t token;    /* of the host that is being served */
     uint32_t steps;    /* of the model since its reset */
     counters counted;
+    evolving evolves;
     uint16_t input_size;
     uint16_t n_populations;
     uint16_t n_scores;
@@ -161,7 +174,8 @@ static void on_begin(app *a, const uint8_t *payload, size_t size) {
         answer_status(a, ESNN_ERR_TOO_LARGE, bytes, room);
         return;
     }
-    a->n_slots = number; /* its image and those behind it are about to be overwritten */
+    a->evolves.run = NULL; /* its memory may be needed */
+    a->n_slots = number;   /* its image and those behind it are about to be overwritten */
     if (a->selected >= number) {
         a->selected = NO_SLOT;
     }
@@ -382,6 +396,142 @@ static void on_step(app *a, uint8_t *payload, size_t size) {
     answer(a, ESNN_RESULT, (size_t)(at - payload));
 }
 
+/* room behind the images for an evolution of the model in a slot */
+static void on_evolve_begin(app *a, const uint8_t *payload, size_t size) {
+    evolving *e = &a->evolves;
+    if (size != 9) {
+        answer_status(a, ESNN_ERR_PACKET, 9, (uint32_t)size);
+        return;
+    }
+    const uint8_t number = payload[8];
+    esnn_info info;
+    if (number >= a->n_slots) {
+        answer_status(a, ESNN_ERR_SLOT, number, a->n_slots);
+        return;
+    }
+    const slot *from = &a->slots[number];
+    const int status = esnn_check(a->memory->model + from->at, from->bytes, &info);
+    if (status != ESNN_OK) {
+        answer_status(a, status, 0, 0);
+        return;
+    }
+    const uint32_t room = (uint32_t)a->memory->model_size;
+    const uint32_t recipe = get32(payload), state = get32(payload + 4);
+    const uint32_t at = (start_of(a, a->n_slots) + 7u) & ~7u;
+    const uint32_t own = (uint32_t)((sizeof(evolution) + 7u) & ~(size_t)7u);
+    e->run = NULL;
+    if (recipe > room || state > room || at + own + recipe + state + info.arena_bytes + 8u > room) {
+        answer_status(a, ESNN_ERR_TOO_LARGE, at + own + recipe + state + info.arena_bytes + 8u,
+                      room);
+        return;
+    }
+    uint8_t *memory = a->memory->model + at;
+    memory += (8u - ((uintptr_t)memory & 7u)) & 7u;
+    e->run = (evolution *)(void *)memory;
+    e->recipe = memory + own;
+    e->recipe_bytes = (recipe + 3u) & ~3u;
+    e->state_bytes = (state + 3u) & ~3u;
+    e->arena = e->recipe + e->recipe_bytes + e->state_bytes;
+    e->arena_bytes = info.arena_bytes;
+    e->slot = number;
+    e->begun = 0;
+    memset(e->recipe, 0, e->recipe_bytes + e->state_bytes);
+    if (a->selected == number) { /* its weights are about to change */
+        a->selected = NO_SLOT;
+    }
+    answer_status(a, ESNN_OK, at + own + recipe + state + info.arena_bytes, room);
+}
+
+static void on_evolve_data(app *a, const uint8_t *payload, size_t size) {
+    const evolving *e = &a->evolves;
+    const uint32_t all = e->recipe_bytes + e->state_bytes;
+    const uint32_t offset = size < 4 ? 0 : get32(payload);
+    const uint32_t bytes = (uint32_t)size - 4u;
+    if (size < 4) {
+        answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
+    } else if (e->run == NULL || e->begun || offset > all || bytes > all - offset) {
+        answer_status(a, ESNN_ERR_ORDER, all, offset);
+    } else {
+        memcpy(e->recipe + offset, payload + 4, bytes);
+        answer_status(a, ESNN_OK, all, offset + bytes);
+    }
+}
+
+static int begin_evolution(const app *a) {
+    const evolving *e = &a->evolves;
+    const slot *from = &a->slots[e->slot];
+    uint8_t *image = a->memory->model + from->at;
+    const evolve_recipe *recipe = (const evolve_recipe *)(void *)e->recipe;
+    const uint32_t genes = evolve_genes(recipe, recipe->bytes, image);
+    if (recipe->bytes > e->recipe_bytes || genes == 0 ||
+        evolve_state_bytes(genes) > e->state_bytes) {
+        return ESNN_ERR_RECIPE;
+    }
+    return evolve_begin(e->run, recipe, recipe->bytes, image, from->bytes,
+                        (evolve_state *)(void *)(e->recipe + e->recipe_bytes), e->arena,
+                        e->arena_bytes);
+}
+
+/* run on, unless the host has missed a generation */
+static void on_evolve_run(app *a, uint8_t *payload, size_t size) {
+    evolving *e = &a->evolves;
+    if (size != 8 || e->run == NULL) {
+        answer_status(a, e->run == NULL ? ESNN_ERR_ORDER : ESNN_ERR_PACKET, 8, (uint32_t)size);
+        return;
+    }
+    if (!e->begun) {
+        const int status = begin_evolution(a);
+        if (status != ESNN_OK) {
+            answer_status(a, status, 0, 0);
+            return;
+        }
+        e->begun = 1;
+    }
+    const evolve_state *s = (const evolve_state *)(const void *)(e->recipe + e->recipe_bytes);
+    uint32_t ran = 0;
+    if (s->generation == get32(payload + 4)) {
+        ran = evolve_run_for(e->run, get32(payload));
+    }
+    const uint32_t values[PROGRESS_WORDS] = {
+        ran,     s->phase,      s->generation, s->validated,       s->evaluations, s->windows,
+        s->loss, s->validation, s->best,       s->best_generation, s->test,        s->n_winners};
+    for (uint32_t k = 0; k < PROGRESS_WORDS; k++) {
+        put32(payload + 4u * k, values[k]);
+    }
+    for (uint32_t k = 0; k < s->n_winners; k++) {
+        put32(payload + 4u * (PROGRESS_WORDS + k), s->winners[k]);
+    }
+    answer(a, ESNN_PROGRESS, 4u * (PROGRESS_WORDS + s->n_winners));
+}
+
+static void on_evolve_read(app *a, uint8_t *payload, size_t size) {
+    const evolving *e = &a->evolves;
+    if (size != 8 || e->run == NULL || !e->begun) {
+        answer_status(a, size != 8 ? ESNN_ERR_PACKET : ESNN_ERR_ORDER, 8, (uint32_t)size);
+        return;
+    }
+    const uint32_t offset = get32(payload), bytes = get32(payload + 4);
+    if (offset > e->state_bytes || bytes > e->state_bytes - offset ||
+        bytes > payload_limit(a) - 4u) {
+        answer_status(a, ESNN_ERR_TOO_LARGE, bytes, payload_limit(a) - 4u);
+        return;
+    }
+    memcpy(payload + 4, e->recipe + e->recipe_bytes + offset, bytes);
+    answer(a, ESNN_PIECE, 4u + bytes);
+}
+
+static void on_evolution(app *a, uint8_t type, uint8_t *payload, size_t size) {
+    if (type == ESNN_EVO_BEGIN) {
+        on_evolve_begin(a, payload, size);
+    } else if (type == ESNN_EVO_DATA) {
+        on_evolve_data(a, payload, size);
+    } else if (type == ESNN_EVO_RUN) {
+        on_evolve_run(a, payload, size);
+    } else {
+        on_evolve_read(a, payload, size);
+    }
+}
+
 static void on_model_packet(app *a, uint8_t type, uint8_t *payload, size_t size) {
     if (type != ESNN_RESET && type != ESNN_FRAME && type != ESNN_EVENTS && type != ESNN_SELFTEST &&
         type != ESNN_SUBSCRIBE) {
@@ -442,6 +592,8 @@ static void on_packet(app *a) {
         on_list(a);
     } else if (type == ESNN_COUNT) {
         on_count(a);
+    } else if (type >= ESNN_EVO_BEGIN && type <= ESNN_EVO_READ) {
+        on_evolution(a, type, payload, size);
     } else {
         on_model_packet(a, type, payload, size);
     }

@@ -20,6 +20,10 @@ enum esnn_packet_type {
     ESNN_LIST = 0x0a,        /*                                          -> MODELS */
     ESNN_SELECT = 0x0b,      /* u8 slot                                  -> STATUS */
     ESNN_COUNT = 0x0c,       /*                                          -> COUNTERS */
+    ESNN_EVO_BEGIN = 0x0d,   /* u32 recipe bytes, u32 state bytes, u8 slot -> STATUS */
+    ESNN_EVO_DATA = 0x0e,    /* u32 offset in recipe and state, bytes    -> STATUS */
+    ESNN_EVO_RUN = 0x0f,     /* u32 ticks, u32 generation                -> PROGRESS or STATUS */
+    ESNN_EVO_READ = 0x10,    /* u32 offset in the state, u32 bytes       -> PIECE or STATUS */
     ESNN_STATUS = 0x80,      /* u8 request type, i8 status, u16 0, u32 needed, u32 there */
     ESNN_INFO = 0x81,        /* u8 version, u8 flags, u16 largest payload, u32 window,
                                 u32 model bytes, u32 arena bytes, u16 last number, u8 slots, u8 0,
@@ -27,9 +31,13 @@ enum esnn_packet_type {
     ESNN_RESULT = 0x82,      /* u16 label, u16 scores, u32 step, u32 spikes, u32 synops, u32 macs,
                                 u32 digest, u32 microseconds, u32 time stamp, i32 for each score,
                                 what is subscribed to */
-    ESNN_MODELS = 0x83,  /* u8 selected slot or 255, u8 0, u16 0, u32 bytes and u32 CRC of each */
-    ESNN_COUNTERS = 0x84 /* u32 each: clock, taken, copies, gaps, refused, steps, longest step,
-                            bad, overruns */
+    ESNN_MODELS = 0x83,   /* u8 selected slot or 255, u8 0, u16 0, u32 bytes and u32 CRC of each */
+    ESNN_COUNTERS = 0x84, /* u32 each: clock, taken, copies, gaps, refused, steps, longest step,
+                             bad, overruns */
+    ESNN_PROGRESS = 0x85, /* u32 each: ticks run, phase, generation, validated, evaluations,
+                             windows, loss, validation, best, its generation, test, winners; their
+                             seeds */
+    ESNN_PIECE = 0x86     /* u32 offset, bytes of the state */
 };
 
 /* Flags of INFO. */
@@ -47,7 +55,8 @@ enum esnn_app_status {
     ESNN_ERR_SLOT = -68,       /* no such slot, or none behind it may be filled yet */
     ESNN_ERR_POPULATION = -69, /* no such population, or nothing of that kind in it */
     ESNN_ERR_GREETING = -70,   /* no host that speaks this version has said HELLO */
-    ESNN_ERR_GAP = -71         /* a packet before this one did not come: it was not taken */
+    ESNN_ERR_GAP = -71,        /* a packet before this one did not come: it was not taken */
+    ESNN_ERR_RECIPE = -72      /* an evolution's recipe is damaged, or not for this model */
 };
 
 #endif

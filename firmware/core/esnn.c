@@ -185,7 +185,7 @@ static void emitted(const esnn_model *m, const esnn_population *p, esnn_slot *sl
     } else if (slot->quiet < UINT16_MAX) {
         slot->quiet++;
     }
-    if (p->history > 0) {
+    if (p->history > 1) {
         remember(m, p, slot, output);
     }
 }

@@ -104,8 +104,7 @@ ESNN_ONCE static esnn_status check_delayed(const esnn_header *h, const esnn_proj
     const uint32_t rows = d->longest + 1u;
     if (d->zero != 0 || !esnn_all_zero(d->reserved, 4) || d->longest > ESNN_MAX_DELAY ||
         d->n_in != populations[q->source].size || d->n_out != populations[q->target].size ||
-        rows > populations[q->source].history || q->port != ESNN_PORT_CURRENT ||
-        !esnn_inside(h, d->starts, 4u * (d->n_in + 1u)) ||
+        rows > populations[q->source].history || !esnn_inside(h, d->starts, 4u * (d->n_in + 1u)) ||
         !esnn_inside(h, d->ends, 2u * rows * d->n_in)) {
         return ESNN_ERR_FORMAT;
     }
@@ -146,6 +145,39 @@ static uint32_t arrive(const esnn_model *m, const esnn_projection *q, int32_t *c
     return end - begin;
 }
 
+/* synapses without delay: what the source emits is at hand, and its history is not kept */
+static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
+                                const esnn_slot *source, int32_t *current, const int16_t *values) {
+    const esnn_delayed *d = &q->as.delayed;
+    const int8_t *weights = (const int8_t *)(m->image + q->weights);
+    const uint32_t *starts = starts_of(m->image, d);
+    const uint16_t *events = esnn_halves(m->arena, source->output);
+    const uint32_t n = values != NULL ? d->n_in : source->n_events;
+    const int32_t scale = (int32_t)1 << q->shift;
+    uint32_t met = 0;
+    for (uint32_t e = 0; e < n; e++) {
+        const uint32_t j = values != NULL ? e : events[e];
+        const int32_t value = values != NULL ? values[e] * scale : scale;
+        const uint32_t begin = starts[j], end = starts[j + 1u];
+        if (value == 0) {
+            continue;
+        }
+        met += end - begin;
+        if (d->n_out <= 256u) {
+            const uint8_t *post = m->image + d->post;
+            for (uint32_t k = begin; k < end; k++) {
+                current[post[k]] += weights[k] * value;
+            }
+        } else {
+            const uint16_t *post = esnn_u16(m->image, d->post);
+            for (uint32_t k = begin; k < end; k++) {
+                current[post[k]] += weights[k] * value;
+            }
+        }
+    }
+    return met;
+}
+
 static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, int32_t *current,
                                 const int16_t *values) {
     const esnn_delayed *d = &q->as.delayed;
@@ -153,6 +185,9 @@ static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, i
     const esnn_slot *slot = &esnn_slots_of(m->arena)[q->source];
     const int32_t scale = (int32_t)1 << q->shift;
     uint32_t met = 0, row = slot->head;
+    if (d->longest == 0) {
+        return project_at_once(m, q, slot, current, values);
+    }
     for (uint32_t delay = 0; delay <= d->longest; delay++) {
         const uint8_t *past = m->arena + slot->history;
         if (values != NULL) {

@@ -287,6 +287,14 @@ static uint32_t project_values(const esnn_model *m, const esnn_projection *q, in
     const int narrow = values != NULL && d->bits == 8 && q->port == ESNN_PORT_CURRENT &&
                        (slots[q->target].flags & ESNN_SATURATES) == 0;
     uint32_t met = values != NULL ? 0 : source->n_events;
+    if (narrow && d->n_in == 1u && d->blocks == 1u) { /* the rows of all tiles lie in a row */
+        const int8_t *row = (const int8_t *)weights;
+        const int32_t value = values[0] * ((int32_t)1 << q->shift);
+        for (const int32_t *end = current + d->n_out; current != end;) {
+            *current++ += value * *row++;
+        }
+        return value != 0 ? d->n_out : 0u;
+    }
     for (uint32_t b = 0, first = 0; b < d->blocks; b++, first += d->n_in, current += d->n_out) {
         size_t n = 0;
         if (values != NULL) {

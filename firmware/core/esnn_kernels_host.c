@@ -1,11 +1,12 @@
-/* Kernels for computers: what their compilers turn into vector instructions, with a version for
- * AVX2 beside the one that every processor of the kind runs, picked when the program is loaded.
+/* Kernels for computers: what their compilers turn into vector instructions, by GCC with a version
+ * for AVX2 beside the one that every processor of the kind runs, picked when the program is loaded.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
 #if defined(ESNN_KERNELS_HOST)
 
-#if defined(__x86_64__) && defined(__gnu_linux__)
+/* not clang: before LLVM 18 a clone goes by another name than its callers call (its #71706) */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
 #else
 #define FOR_EACH_PROCESSOR

@@ -278,8 +278,139 @@ static neurons resolved(const esnn_model *m, const esnn_population *p, const esn
     return n;
 }
 
-static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
-                   const esnn_currents *in) {
+/* Whether `subtract_all` below serves a population: decays by neuron, delayed subtraction, and no
+ * other switch but synaptic currents and thresholds that only projections raise. */
+static int is_subtracting(const uint8_t *image, const esnn_population *p) {
+    const esnn_neurons *n = &p->as.neurons;
+    const uint16_t by_neuron =
+        ESNN_DECAY_PER_NEURON | (n->synaptic_decay != 0 ? ESNN_SYNAPTIC_PER_NEURON : 0);
+    const uint16_t switches = (uint16_t)~ESNN_ADAPTATION_PER_NEURON;
+    const int adapts = (p->flags & ESNN_ADAPTS) != 0;
+    return (p->flags & switches) == (by_neuron | (adapts ? ESNN_ADAPTS | ESNN_OLD : 0)) &&
+           n->rule == ESNN_RULE_Q15 && n->reset == ESNN_RESET_SUBTRACT && p->bits == 0 &&
+           n->inhibitory_decay == 0 && n->floor == 0 && n->refractory == 0 &&
+           n->membrane_bias == 0 && n->conduction == ESNN_JUMPED && n->state_bits == 31 &&
+           (!adapts || *esnn_i32(image, n->adaptation_step) == 0);
+}
+
+/* sat(x, 30) and sat(x, 31), and leak(x, b) + y */
+#if defined(ESNN_KERNELS_DSP)
+static inline int32_t sat30(int32_t x) {
+    __asm__("ssat %0, #30, %0" : "+r"(x) : : "cc");
+    return x;
+}
+
+static inline int32_t sat31(int32_t x) {
+    __asm__("ssat %0, #31, %0" : "+r"(x) : : "cc");
+    return x;
+}
+
+/* (y * 2^32 - 2 x * -(b * 2^16) + 2^31) >> 32, in which b = 2^15 fits as well; zero is 0 in a
+ * register, for one instruction to shift and to negate */
+static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
+    int32_t sum;
+    __asm__("sub %0, %4, %2, lsl #16\n\tsmmlsr %0, %1, %0, %3"
+            : "=&r"(sum)
+            : "r"(x * 2), "r"(b), "r"(y), "r"(zero));
+    return sum;
+}
+#else
+static inline int32_t sat30(int32_t x) { return esnn_clamp(x, ESNN_CURRENT_LIMIT); }
+static inline int32_t sat31(int32_t x) { return esnn_clamp(x, ESNN_MEMBRANE_LIMIT); }
+static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
+    (void)zero;
+    return esnn_leak(x, b) + y;
+}
+#endif
+
+/* loops that need all registers there are: by themselves, and unrolled where they are fast */
+#if defined(ESNN_KERNELS_DSP) && !defined(__clang__)
+#define UNROLLED _Pragma("GCC unroll 4")
+#else
+#define UNROLLED
+#endif
+#if defined(__GNUC__)
+#define APART static __attribute__((noinline))
+#else
+#define APART static
+#endif
+
+/* synaptic currents i take in and become the currents */
+APART void conduct_all(int32_t *current, int32_t *i, const uint16_t *decay, size_t size) {
+    UNROLLED
+    for (size_t k = 0; k < size; k++) {
+        i[k] = current[k] = sat30(leak_add(i[k], decay[k], current[k], 0));
+    }
+}
+
+/* what each membrane has to be above in this step, and in `passed` already has */
+static void raise_all(int32_t *raised, const int32_t *above, size_t size) {
+    UNROLLED
+    for (size_t k = 0; k < size; k++) {
+        raised[k] = sat30(above[k] + raised[k]);
+    }
+}
+
+/* `fire` of all neurons; `passed` is what a membrane had to be above in the last step, and becomes
+ * what it has to be above now. An index stays where its neuron fires; there is room for it, as no
+ * more have fired than were asked. */
+APART uint32_t subtract_all(int32_t *v, const int32_t *current, const uint16_t *decay,
+                            int32_t *passed, const int32_t *above, size_t size, uint16_t *output) {
+    uint16_t *fired = output;
+    for (uint32_t k = 0; k < size; k++) {
+        const int32_t before = *v, now = *above++, last = *passed;
+        int32_t w = leak_add(before, *decay++, *current++, 0);
+        w -= before > last ? last : 0;
+        w = sat31(w);
+        *v++ = w;
+        *passed++ = now;
+        *fired = (uint16_t)k;
+        fired += w > now;
+    }
+    return (uint32_t)(fired - output);
+}
+
+/* the same, of thresholds that stay */
+APART uint32_t subtract_fixed(int32_t *v, const int32_t *current, const uint16_t *decay,
+                              const int32_t *above, size_t size, uint16_t *output) {
+    uint16_t *fired = output;
+    for (uint32_t k = 0; k < size; k++) {
+        const int32_t before = *v, now = *above++;
+        int32_t w = leak_add(before, *decay++, *current++, 0);
+        w -= before > now ? now : 0;
+        w = sat31(w);
+        *v++ = w;
+        *fired = (uint16_t)k;
+        fired += w > now;
+    }
+    return (uint32_t)(fired - output);
+}
+
+static uint32_t subtracting(const esnn_model *m, const esnn_population *p, const esnn_slot *slot,
+                            const esnn_currents *in) {
+    const esnn_neurons *n = &p->as.neurons;
+    const int32_t *above = esnn_i32(m->image, n->above);
+    const uint16_t *decay = esnn_u16(m->image, n->decay);
+    uint16_t *output = esnn_halves(m->arena, slot->output);
+    int32_t *v = esnn_words(m->arena, slot->state), *last = v + p->size;
+    if (n->synaptic_decay != 0) {
+        conduct_all(in->current, last, esnn_u16(m->image, n->synaptic_decay), p->size);
+        last += p->size;
+    }
+    if ((p->flags & ESNN_ADAPTS) == 0) {
+        return subtract_fixed(v, in->current, decay, above, p->size, output);
+    }
+    if (in->raised != NULL) {
+        raise_all(in->raised, above, p->size);
+        above = in->raised;
+    }
+    last += p->size; /* behind a, which stays 0 */
+    return subtract_all(v, in->current, decay, last, above, p->size, output);
+}
+
+/* with whatever switches there are */
+APART void update_any(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                      const esnn_currents *in) {
     const neurons n = resolved(m, p, slot);
     uint16_t *output = esnn_halves(m->arena, slot->output);
     uint32_t fired = 0;
@@ -294,6 +425,15 @@ static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slo
         }
     }
     slot->n_events = fired;
+}
+
+static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                   const esnn_currents *in) {
+    if (is_subtracting(m->image, p)) {
+        slot->n_events = subtracting(m, p, slot, in);
+    } else {
+        update_any(m, p, slot, in);
+    }
 }
 
 const esnn_population_operation esnn_op_neuron = {check, update};

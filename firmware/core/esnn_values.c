@@ -49,9 +49,21 @@ static void integrate(const esnn_model *m, const esnn_population *p, esnn_slot *
     uint32_t emitted = 0;
     for (size_t j = 0; j < p->size; j++, decay += stride) {
         v[j] = esnn_clamp(esnn_leak(v[j], *decay) + in->current[j], ESNN_MEMBRANE_LIMIT);
-        const int32_t y = activated(r, table, value_of(v[j], r->shift, p->bits));
-        output[j] = (uint16_t)y;
-        emitted += y != 0;
+    }
+    const uint32_t shift = r->shift;
+    const int32_t limit = (int32_t)1 << (p->bits - 1u);
+    if (r->activation == ESNN_IDENTITY && shift > 0) { /* a trace: nothing to decide in the loop */
+        for (size_t j = 0; j < p->size; j++) {
+            const int32_t y = esnn_clamp(((v[j] >> (shift - 1u)) + 1) >> 1, limit);
+            output[j] = (uint16_t)y;
+            emitted += y != 0;
+        }
+    } else {
+        for (size_t j = 0; j < p->size; j++) {
+            const int32_t y = activated(r, table, value_of(v[j], shift, p->bits));
+            output[j] = (uint16_t)y;
+            emitted += y != 0;
+        }
     }
     slot->n_events = emitted;
 }

@@ -3,10 +3,12 @@
 #ifndef ESNN_CMSDK_H
 #define ESNN_CMSDK_H
 
+#ifndef MODEL_BYTES /* else a build for less memory says them all */
 #define MODEL_BYTES (256 * 1024)
 #define ARENA_BYTES (96 * 1024)
 #define PACKET_BYTES (4096 + 16)
 #define RING 4096u
+#endif
 
 #define INTERRUPT_COUNT (SEND_IRQ + 1)
 #define INTERRUPTS [RECEIVE_IRQ] = uart_receive_interrupt, [SEND_IRQ] = uart_send_interrupt
