@@ -104,60 +104,32 @@ static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projec
 }
 
 /* the input of a population before any projection adds to it */
-static esnn_currents prepare(const esnn_model *m, const esnn_population *p, uint32_t bias) {
-    esnn_currents in = {esnn_words(m->arena, m->currents), NULL};
+static void prepare(const esnn_model *m, const esnn_population *p, uint32_t bias,
+                    esnn_currents *in) {
+    in->current = esnn_words(m->arena, m->currents);
     if (bias != 0) {
-        memcpy(in.current, m->image + bias, 4u * (size_t)p->size);
+        memcpy(in->current, m->image + bias, 4u * (size_t)p->size);
     } else {
-        esnn_clear(in.current, p->size);
+        esnn_clear(in->current, p->size);
     }
     if (m->raised != 0) {
-        in.raised = esnn_words(m->arena, m->raised);
-        esnn_clear(in.raised, p->size);
+        in->raised = esnn_words(m->arena, m->raised);
+        esnn_clear(in->raised, p->size);
     }
-    return in;
 }
 
 /* what one projection, which is not silent, adds */
 static void add(const esnn_model *m, const esnn_projection *q, const esnn_currents *in,
                 const int16_t *frame, esnn_result *out) {
-    const int16_t *values = NULL;
-    uint32_t *work = &out->synops;
-    if (esnn_populations_of(m->image)[q->source].bits != 0) {
-        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-        values = (const int16_t *)esnn_halves(m->arena, source->output);
-        values = q->source == 0 ? frame : values;
-        work = &out->macs;
-    }
+    const esnn_projection_operation *operation = esnn_projection_operations[q->kind];
     int32_t *target = q->port == ESNN_PORT_THRESHOLD ? in->raised : in->current;
-    *work += esnn_projection_operations[q->kind]->project(m, q, target, values);
-}
-
-/* the input of one population, with a NULL current where it cannot raise a membrane */
-static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
-                                  const esnn_slot *slot, const int16_t *frame, esnn_result *out) {
-    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    const esnn_projection *end = q + p->n_projections;
-    esnn_currents in = {NULL, NULL};
-    uint32_t bias = p->as.neurons.bias;
-    if (!is_lif(p)) {
-        bias = esnn_bias_of(p);
-        in = prepare(m, p, bias);
-        if (p->kind == ESNN_LINEAR_STATE) {
-            out->macs += (uint32_t)p->size * p->as.linear.order;
-        }
-    } else if (slot->n_events > 0 || bias != 0) {
-        in = prepare(m, p, bias);
+    if (q->kind <= ESNN_DENSE2 || esnn_populations_of(m->image)[q->source].bits == 0) {
+        out->synops += operation->project(m, q, target, NULL);
+        return;
     }
-    for (; q != end; q++) {
-        if (!silent(m, esnn_slots_of(m->arena), q)) {
-            if (in.current == NULL) {
-                in = prepare(m, p, bias);
-            }
-            add(m, q, &in, frame, out);
-        }
-    }
-    return in;
+    const uint32_t output = esnn_slots_of(m->arena)[q->source].output;
+    const int16_t *values = (const int16_t *)esnn_halves(m->arena, output);
+    out->macs += operation->project(m, q, target, q->source == 0 ? frame : values);
 }
 
 /* keep what a population, or the input, put out, for projections with delays */
@@ -190,33 +162,61 @@ static void emitted(const esnn_model *m, const esnn_population *p, esnn_slot *sl
     }
 }
 
+/* the first of the largest scores */
+static uint16_t largest(const int32_t *scores, uint16_t n) {
+    uint16_t found = 0;
+    int32_t most = scores[0];
+    for (uint16_t k = 1; k < n; k++) {
+        if (scores[k] > most) {
+            most = scores[k];
+            found = k;
+        }
+    }
+    return found;
+}
+
 /* frame: the analog values, NULL for a spike input, whose events are in its slot */
 static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_header *h = esnn_header_of(m->image);
-    const esnn_population *first = esnn_populations_of(m->image), *p = first;
-    const esnn_population *end = first + h->n_populations;
-    esnn_slot *slot = esnn_slots_of(m->arena);
+    const esnn_population *p = esnn_populations_of(m->image), *end = p + h->n_populations;
+    const esnn_projection *q = esnn_projections_of(m->image);
+    esnn_slot *slots = esnn_slots_of(m->arena), *slot = slots;
     *out = (esnn_result){.scores = scores_of(m), .n_scores = scores_count(h)};
     emitted(m, p, slot,
             frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slot->output));
     for (p++, slot++; p != end; p++, slot++) {
-        const esnn_currents in = sum_currents(m, p, slot, frame, out);
+        /* a plain LIF population has a NULL current where nothing can raise a membrane */
+        esnn_currents in = {NULL, NULL};
+        uint32_t bias = p->as.neurons.bias;
+        if (!is_lif(p)) {
+            bias = esnn_bias_of(p);
+            prepare(m, p, bias, &in);
+            if (p->kind == ESNN_LINEAR_STATE) {
+                out->macs += (uint32_t)p->size * p->as.linear.order;
+            }
+        } else if (slot->n_events > 0 || bias != 0) {
+            prepare(m, p, bias, &in);
+        }
+        for (const esnn_projection *last = q + p->n_projections; q != last; q++) {
+            if (slots[q->source].quiet == 0 || !silent(m, slots, q)) {
+                if (in.current == NULL) {
+                    prepare(m, p, bias, &in);
+                }
+                add(m, q, &in, frame, out);
+            }
+        }
         esnn_population_operations[p->kind]->update(m, p, slot, &in);
         emitted(m, p, slot, esnn_halves(m->arena, slot->output));
         out->spikes += slot->n_events;
     }
     const uint16_t answer = h->readout_population;
-    esnn_readout_operations[h->readout]->read(m, &first[answer], &esnn_slots_of(m->arena)[answer],
-                                              scores_of(m));
+    esnn_readout_operations[h->readout]->read(m, &esnn_populations_of(m->image)[answer],
+                                              &slots[answer], scores_of(m));
     if (m->step != UINT32_MAX) {
         m->step++;
     }
     out->step = m->step;
-    for (uint16_t k = 1; k < out->n_scores; k++) {
-        if (out->scores[k] > out->scores[out->label]) {
-            out->label = k;
-        }
-    }
+    out->label = largest(out->scores, out->n_scores);
 }
 
 /* analog values: how many are not 0; ESNN_ERR_INPUT where one is wider than the input takes */
@@ -247,13 +247,13 @@ esnn_status esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out) {
         }
         return status;
     }
-    uint16_t *events = esnn_halves(m->arena, slot->output);
-    slot->n_events = 0;
-    for (uint16_t k = 0; k < input->size; k++) {
+    uint16_t *events = esnn_halves(m->arena, slot->output), *event = events;
+    for (size_t k = 0, n = input->size; k < n; k++) {
         if (frame[k] != 0) {
-            events[slot->n_events++] = k;
+            *event++ = (uint16_t)k;
         }
     }
+    slot->n_events = (uint32_t)(event - events);
     step(m, NULL, out);
     return ESNN_OK;
 }

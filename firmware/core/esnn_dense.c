@@ -112,6 +112,29 @@ ESNN_ONCE static esnn_status check_many(const esnn_header *h, const esnn_project
     return q->as.dense.bits == bits && size > 0 ? check(h, q, size) : ESNN_ERR_FORMAT;
 }
 
+/* n events, numbered from `first` on */
+static inline void append(uint16_t *to, const uint16_t *event, size_t n, uint32_t first) {
+    for (const uint16_t *end = event + n; event != end;) {
+        *to++ = (uint16_t)(first + *event++);
+    }
+}
+
+#if defined(__ARM_FEATURE_UNALIGNED)
+
+typedef uint32_t __attribute__((may_alias, aligned(2))) pair; /* of events, anywhere */
+
+/* the same two at a time: one more is read and written where n is odd */
+static inline void append_pairs(uint16_t *to, const uint16_t *event, size_t n, uint32_t first) {
+    const uint32_t both = first * 0x10001u;
+    for (const uint16_t *end = event + n; event < end; event += 2, to += 2) {
+        *(pair *)to = *(const pair *)event + both;
+    }
+}
+
+#else
+#define append_pairs append
+#endif
+
 /* the events of all sources in one list: what the fixed cost of a tile is paid for only once */
 static uint32_t project_sources(const esnn_model *m, const esnn_projection *q, int32_t *current,
                                 kernel *add) {
@@ -119,26 +142,25 @@ static uint32_t project_sources(const esnn_model *m, const esnn_projection *q, i
     const int8_t *weights = (const int8_t *)(m->image + q->weights);
     const esnn_population *populations = esnn_populations_of(m->image);
     const esnn_slot *slots = esnn_slots_of(m->arena);
-    const uint16_t *sources = esnn_u16(m->image, d->sources);
+    const uint16_t *source = esnn_u16(m->image, d->sources), *last = source + d->n_sources;
     uint16_t *list = esnn_halves(m->arena, m->list);
-    uint32_t first = 0, held = 0, met = 0;
-    for (uint16_t k = 0; k < d->n_sources; k++) {
-        const esnn_slot *source = &slots[sources[k]];
-        const uint16_t *event = esnn_halves(m->arena, source->output);
-        const uint16_t *last = event + source->n_events;
-        met += source->n_events;
-        while (event != last) {
-            const size_t here = (size_t)(last - event), room = ESNN_LIST_MOST - held;
-            const uint16_t *end = event + (here < room ? here : room);
-            while (event != end) {
-                list[held++] = (uint16_t)(first + *event++);
-            }
-            if (held == ESNN_LIST_MOST) {
-                add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);
-                held = 0;
-            }
+    size_t room = d->n_in < ESNN_LIST_MOST ? d->n_in : ESNN_LIST_MOST, held = 0;
+    uint32_t first = 0, met = 0;
+    for (; source != last; source++) {
+        const esnn_slot *slot = &slots[*source];
+        const uint16_t *event = esnn_halves(m->arena, slot->output);
+        size_t n = slot->n_events;
+        met += (uint32_t)n;
+        for (; n >= room - held; held = 0) { /* the list is full */
+            const size_t here = room - held;
+            append(list + held, event, here, first);
+            add(current, weights, d->n_in, d->n_out, q->shift, list, room, 0);
+            event += here;
+            n -= here;
         }
-        first += populations[sources[k]].size;
+        append_pairs(list + held, event, n, first);
+        held += n;
+        first += populations[*source].size;
     }
     if (held > 0) {
         add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);

@@ -391,7 +391,7 @@ const char *esnn_kernel_name(void);
 #define ESNN_TILE2 64u
 
 /* What a step finds of a block of neurons: nothing left to decay, only that, or spikes that enter
- * it or that it emitted. */
+ * it or that it emitted in the step before. */
 enum { ESNN_RESTS, ESNN_DECAYS, ESNN_MET };
 
 /* The kernels and their portable twins.
@@ -412,7 +412,8 @@ enum { ESNN_RESTS, ESNN_DECAYS, ESNN_MET };
  *
  * esnn_lif_blocks: n_blocks blocks of n_out neurons, of which met holds a byte each: esnn_lif of
  * those that are met, where only these have a current; without one esnn_decay of those that are not
- * at rest. Keeps met.
+ * at rest. Keeps met: a block in which a neuron spikes is met in the next step too, where that is
+ * reset, or spikes again even where nothing enters.
  *
  * esnn_decay: v = leak(v, decay) for n neurons, decay below 1, -2^30 <= v < 2^30; returns 0 where
  * none of them changed. */

@@ -191,10 +191,10 @@ size_t esnn_lif_blocks_portable(int32_t *v, const int32_t *current, const int32_
         if (met[b] == ESNN_MET) {
             size_t n = esnn_lif_portable(v + first, current + first, threshold + first, decay,
                                          n_out, events + fired);
+            met[b] = n > 0 ? ESNN_MET : ESNN_DECAYS;
             for (; n > 0; n--, fired++) {
                 events[fired] = (uint16_t)(events[fired] + first);
             }
-            met[b] = ESNN_DECAYS;
         } else if (met[b] == ESNN_DECAYS && esnn_decay_portable(v + first, n_out, decay) == 0) {
             met[b] = ESNN_RESTS;
         }

@@ -25,39 +25,34 @@ __asm__(".syntax unified\n"
         "    movs r7, #0\n"
         "    mov r8, r2\n"
         "    mov r9, r2\n"
-        "    subs r1, r1, #16\n"
+        "    subs r1, r1, #32\n"
         "    blt 2f\n"
         "1:\n"
         "    stm r0!, {r2-r9}\n"
         "    stm r0!, {r2-r9}\n"
-        "    subs r1, r1, #16\n"
+        "    stm r0!, {r2-r9}\n"
+        "    stm r0!, {r2-r9}\n"
+        "    subs r1, r1, #32\n"
         "    bge 1b\n"
         "2:\n"
-        "    adds r1, r1, #16\n"
-        "    beq 4f\n"
-        "3:\n"
-        "    stm r0!, {r2}\n"
-        "    subs r1, r1, #1\n"
-        "    bne 3b\n"
-        "4:\n"
+        "    lsls r1, r1, #28\n" /* carry, negative: 16 and 8 of what is left, then 4 and 2, 1 */
+        "    itt cs\n"
+        "    stmcs r0!, {r2-r9}\n"
+        "    stmcs r0!, {r2-r9}\n"
+        "    it mi\n"
+        "    stmmi r0!, {r2-r9}\n"
+        "    lsls r1, r1, #2\n"
+        "    it cs\n"
+        "    stmcs r0!, {r2-r5}\n"
+        "    it mi\n"
+        "    stmmi r0!, {r2-r3}\n"
+        "    lsls r1, r1, #2\n"
+        "    it cs\n"
+        "    strcs r2, [r0]\n"
         "    pop {r4-r9}\n"
         "    bx lr\n"
         ".size esnn_clear, . - esnn_clear\n"
         ".text\n");
-
-/* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
- * events, 4 rows, 8 end, 12 current, 16 registers, 52 stride, 56 last, 60 factor, 64 even, 68 odd.
- */
-#define NEXT_TILE                  \
-    "    str r0, [sp, #12]\n"      \
-    "    ldrd r1, r2, [sp, #52]\n" \
-    "    ldr r3, [sp, #4]\n"       \
-    "    add r3, r3, r1\n"         \
-    "    str r3, [sp, #4]\n"       \
-    "    cmp r0, r2\n"             \
-    "    bne 1b\n"                 \
-    "    add sp, sp, #16\n"        \
-    "    pop {r4-r11, pc}\n"
 
 /* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to r9 sums of all, r10 to lr of high
  * halves; in the last fold r4 to r7 lanes, r8 to r11 currents. Stack: 0 lanes, for each word even
@@ -521,8 +516,11 @@ __asm__(".syntax unified\n"
 
 #if defined(ESNN_KERNELS_DSP)
 
+/* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
+ * events, 4 rows, 8 end of 256 events, 12 current, 16 stride, 20 end of whole tiles, 24 factor, 28
+ * arguments, 44 registers, 84 events, 88 end, 92 first. */
 __asm__(".syntax unified\n"
-        ".section .text.esnn_tiles,\"ax\",%progbits\n"
+        ".section .text.esnn_dense_events,\"ax\",%progbits\n"
         ".macro start even odd w\n"
         "    sxtb16 \\even, \\w\n"
         "    sxtb16 \\odd, \\w, ror #8\n"
@@ -548,12 +546,61 @@ __asm__(".syntax unified\n"
         "    smlatb r5, \\odd, r1, r5\n"
         "    stm r0!, {r2-r5}\n"
         ".endm\n"
+        ".macro event8\n"
+        "    ldrh r5, [r1], #2\n"
+        "    mla r5, r5, r4, r0\n"
+        "    ldrd r6, r7, [r5]\n"
+        "    sum r8, r9, r6\n"
+        "    sum r10, r11, r7\n"
+        ".endm\n"
+        ".macro fold_four\n"
+        "    ldm r3, {r1, r2, r5, r6}\n"
+        "    smlabb r1, r8, lr, r1\n"
+        "    smlabb r2, r9, lr, r2\n"
+        "    smlatb r5, r8, lr, r5\n"
+        "    smlatb r6, r9, lr, r6\n"
+        "    stm r3!, {r1, r2, r5, r6}\n"
+        ".endm\n"
+        ".macro fold_one operation sums\n"
+        "    ldr r1, [r3]\n"
+        "    \\operation r1, \\sums, lr, r1\n"
+        "    str r1, [r3], #4\n"
+        "    subs r12, r12, #1\n"
+        "    beq 18f\n"
+        ".endm\n"
         ".balign 4\n"
-        ".global esnn_tiles\n"
+        ".global esnn_dense_events\n"
         ".thumb_func\n"
-        ".type esnn_tiles, %function\n"
-        "esnn_tiles:\n"
+        ".type esnn_dense_events, %function\n"
+        "esnn_dense_events:\n"
+        "    ldr r12, [sp]\n"
+        "    cmp r12, #14\n" /* the factor is to be a signed 16-bit operand */
+        "    bhi.w esnn_dense_events_portable\n"
         "    push {r0-r11, lr}\n"
+        "    ldrd r5, r6, [sp, #56]\n"
+        "    ldr r7, [sp, #64]\n"
+        "    sub sp, sp, #28\n"
+        "    cmp r6, #0\n"
+        "    beq.w 19f\n"
+        "    add r6, r5, r6, lsl #1\n"
+        "    str r6, [sp, #88]\n"
+        "    sub r1, r1, r7, lsl #4\n"
+        "    lsls r2, r2, #4\n"
+        "    bic r3, r3, #15\n"
+        "    add r3, r0, r3, lsl #2\n"
+        "    movs r4, #1\n"
+        "    lsl r4, r4, r12\n"
+        "    strd r2, r3, [sp, #16]\n"
+        "    str r4, [sp, #24]\n"
+        "8:\n"
+        "    add r7, r5, #512\n" /* 16 bits hold any sum of 256 weights */
+        "    cmp r6, r7\n"
+        "    it hi\n"
+        "    movhi r6, r7\n"
+        "    strd r5, r1, [sp]\n"
+        "    strd r6, r0, [sp, #8]\n"
+        "    cmp r0, r3\n"
+        "    beq.w 10f\n"
         "1:\n"
         "    ldrd r4, r5, [sp]\n"
         "    event start\n"
@@ -576,86 +623,110 @@ __asm__(".syntax unified\n"
         "    cmp r4, r0\n"
         "    bne 2b\n"
         "6:\n"
-        "    ldr r0, [sp, #12]\n"
-        "    ldr r1, [sp, #60]\n"
+        "    ldrd r0, r2, [sp, #12]\n"
+        "    ldr r1, [sp, #24]\n"
+        "    ldr r3, [sp, #4]\n"
+        "    add r3, r3, r2\n"
+        "    str r3, [sp, #4]\n"
         "    fold r6, r7\n"
         "    fold r8, r9\n"
         "    fold r10, r11\n"
-        "    fold r12, lr\n" NEXT_TILE ".size esnn_tiles, . - esnn_tiles\n"
-        ".text\n");
-
-/* Registers: r0 rows, r1 events, r2 end, r3 current, r4 width, r5 to r7 weights and row, r8 to r11
- * sums. */
-__asm__(".syntax unified\n"
-        ".section .text.esnn_columns8,\"ax\",%progbits\n"
-        ".macro event8\n"
-        "    ldrh r5, [r1], #2\n"
-        "    mla r5, r5, r4, r0\n"
-        "    ldrd r6, r7, [r5]\n"
-        "    sum r8, r9, r6\n"
-        "    sum r10, r11, r7\n"
-        ".endm\n"
-        ".macro fold1 operation sums\n"
-        "    ldr r0, [r3]\n"
-        "    \\operation r0, \\sums, r2, r0\n"
-        "    str r0, [r3], #4\n"
-        "    subs r1, r1, #1\n"
-        "    beq 4f\n"
-        ".endm\n"
-        ".balign 4\n"
-        ".global esnn_columns8\n"
-        ".thumb_func\n"
-        ".type esnn_columns8, %function\n"
-        "esnn_columns8:\n"
-        "    push {r4-r11}\n"
-        "    ldr r4, [sp, #32]\n"
+        "    fold r12, lr\n"
+        "    ldr r2, [sp, #20]\n"
+        "    str r0, [sp, #12]\n"
+        "    cmp r0, r2\n"
+        "    bne 1b\n"
+        /* the last tile where it is narrower. Registers: r0 rows, r1 events, r2 end, r3 current, r4
+         * width, r5 to r7 row and weights, r8 to r11 sums, r12 outputs, lr factor. */
+        "10:\n"
+        "    ldr r12, [sp, #40]\n"
+        "    ands r12, r12, #15\n"
+        "    beq 18f\n"
+        "    mov r3, r0\n"
+        "    add r4, r12, #3\n"
+        "    bic r4, r4, #3\n"
+        "    ldr r0, [sp, #4]\n"
+        "    ldr r5, [sp, #92]\n"
+        "    rsb r6, r4, #16\n"
+        "    mla r0, r5, r6, r0\n"
+        "    ldr lr, [sp, #24]\n"
+        "11:\n"
+        "    ldr r1, [sp]\n"
+        "    ldr r2, [sp, #8]\n"
         "    movs r5, #0\n"
         "    mov r8, r5\n"
         "    mov r9, r5\n"
+        "    cmp r12, #4\n"
+        "    bls 15f\n"
         "    mov r10, r5\n"
         "    mov r11, r5\n"
         "    subs r5, r2, r1\n"
         "    lsls r5, r5, #30\n" /* negative: an odd number of events */
-        "    bmi 2f\n"
-        "1:\n"
+        "    bmi 13f\n"
+        "12:\n"
         "    event8\n"
-        "2:\n"
+        "13:\n"
         "    event8\n"
         "    cmp r1, r2\n"
-        "    bne 1b\n"
-        "    ldrd r1, r2, [sp, #36]\n"
-        "    ldm r3, {r4-r7}\n"
-        "    smlabb r4, r8, r2, r4\n"
-        "    smlabb r5, r9, r2, r5\n"
-        "    smlatb r6, r8, r2, r6\n"
-        "    smlatb r7, r9, r2, r7\n"
-        "    stm r3!, {r4-r7}\n"
-        "    subs r1, r1, #4\n"
-        "    fold1 smlabb, r10\n"
-        "    fold1 smlabb, r11\n"
-        "    fold1 smlatb, r10\n"
-        "    fold1 smlatb, r11\n"
-        "4:\n"
-        "    pop {r4-r11}\n"
-        "    bx lr\n"
-        ".size esnn_columns8, . - esnn_columns8\n"
+        "    bne 12b\n"
+        "    fold_four\n"
+        "    mov r8, r10\n"
+        "    mov r9, r11\n"
+        "    subs r12, r12, #4\n"
+        "14:\n"
+        "    cmp r12, #4\n"
+        "    blo 16f\n"
+        "    fold_four\n"
+        "    adds r0, r0, #8\n"
+        "    subs r12, r12, #4\n"
+        "    bne 11b\n"
+        "    b 18f\n"
+        "15:\n"
+        "    ldrh r5, [r1], #2\n"
+        "    mla r5, r5, r4, r0\n"
+        "    ldr r6, [r5]\n"
+        "    sum r8, r9, r6\n"
+        "    cmp r1, r2\n"
+        "    bne 15b\n"
+        "    b 14b\n"
+        "16:\n"
+        "    fold_one smlabb, r8\n"
+        "    fold_one smlabb, r9\n"
+        "    fold_one smlatb, r8\n"
+        "18:\n"
+        "    ldr r5, [sp, #8]\n"
+        "    ldr r6, [sp, #88]\n"
+        "    cmp r5, r6\n"
+        "    bne 20f\n"
+        "19:\n"
+        "    add sp, sp, #44\n"
+        "    pop {r4-r11, pc}\n"
+        "20:\n"
+        "    ldrd r0, r1, [sp, #28]\n"
+        "    ldr r7, [sp, #92]\n"
+        "    sub r1, r1, r7, lsl #4\n"
+        "    ldr r3, [sp, #20]\n"
+        "    b 8b\n"
+        ".size esnn_dense_events, . - esnn_dense_events\n"
         ".text\n");
 
 /* v * decay rounded is the upper half of 2 v * (decay * 2^16): see leak in esnn_kernels.c.
  * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 to r7 v, then thresholds of 4 neurons,
- * r8 to r11 their currents, then new v, r12 events, lr end. Stack: where v started, 16 ahead. */
-#define LIF_FOURS(NAME, SATURATE)                \
+ * r8 to r11 their currents, then new v, r12 events, lr end, then how many are left. Stack: 0 where
+ * v started, 4 registers, 40 how many, 44 events. */
+#define LIF(NAME, SATURATE)                      \
     ".section .text." NAME ",\"ax\",%progbits\n" \
     ".balign 4\n"                                \
     ".global " NAME "\n"                         \
     ".thumb_func\n"                              \
     ".type " NAME ", %function\n"                \
     "" NAME ":\n"                                \
-    "    add r0, r0, #16\n"                      \
     "    push {r0, r4-r11, lr}\n"                \
-    "    sub r0, r0, #16\n"                      \
-    "    ldr lr, [sp, #40]\n"                    \
-    "    ldr r12, [sp, #44]\n"                   \
+    "    ldrd r4, r12, [sp, #40]\n"              \
+    "    lsls r3, r3, #16\n"                     \
+    "    bics r4, r4, #3\n"                      \
+    "    beq 2f\n"                               \
+    "    add lr, r0, r4, lsl #2\n"               \
     "1:\n"                                       \
     "    ldm r0, {r4-r7}\n"                      \
     "    ldm r1!, {r8-r11}\n"                    \
@@ -665,31 +736,36 @@ __asm__(".syntax unified\n"
     "    neuron r11, r7, " SATURATE "\n"         \
     "    ldm r2!, {r4-r7}\n"                     \
     "    stm r0!, {r8-r11}\n"                    \
-    "    cmp r8, r4\n"                           \
-    "    bgt 10f\n"                              \
-    "20:\n"                                      \
-    "    cmp r9, r5\n"                           \
-    "    bgt 11f\n"                              \
-    "21:\n"                                      \
-    "    cmp r10, r6\n"                          \
-    "    bgt 12f\n"                              \
-    "22:\n"                                      \
-    "    cmp r11, r7\n"                          \
-    "    bgt 13f\n"                              \
-    "23:\n"                                      \
+    "    compare 0, 4, r8, r4\n"                 \
+    "    compare 1, 4, r9, r5\n"                 \
+    "    compare 2, 4, r10, r6\n"                \
+    "    compare 3, 4, r11, r7\n"                \
     "    cmp r0, lr\n"                           \
     "    bne 1b\n"                               \
-    "    mov r0, r12\n"                          \
+    "2:\n"                                       \
+    "    ldr lr, [sp, #40]\n"                    \
+    "    ands lr, lr, #3\n"                      \
+    "    beq 4f\n"                               \
+    "3:\n"                                       \
+    "    ldr r4, [r0]\n"                         \
+    "    ldr r8, [r1], #4\n"                     \
+    "    neuron r8, r4, " SATURATE "\n"          \
+    "    ldr r4, [r2], #4\n"                     \
+    "    str r8, [r0], #4\n"                     \
+    "    compare 0, 1, r8, r4\n"                 \
+    "    subs lr, lr, #1\n"                      \
+    "    bne 3b\n"                               \
+    "4:\n"                                       \
+    "    ldr r0, [sp, #44]\n"                    \
+    "    sub r0, r12, r0\n"                      \
+    "    lsrs r0, r0, #1\n"                      \
     "    add sp, sp, #4\n"                       \
     "    pop {r4-r11, pc}\n"                     \
-    "10:\n"                                      \
-    "    spike 0\n"                              \
-    "11:\n"                                      \
-    "    spike 1\n"                              \
-    "12:\n"                                      \
-    "    spike 2\n"                              \
-    "13:\n"                                      \
-    "    spike 3\n"                              \
+    "    fired 0, 4\n"                           \
+    "    fired 1, 4\n"                           \
+    "    fired 2, 4\n"                           \
+    "    fired 3, 4\n"                           \
+    "    fired 0, 1\n"                           \
     ".size " NAME ", . - " NAME "\n"             \
     ".text\n"
 
@@ -701,19 +777,29 @@ __asm__(".syntax unified\n"
         "    ssat \\x, #31, \\x\n"
         ".endif\n"
         ".endm\n"
-        ".macro spike k\n"
+        ".macro compare k n x t\n"
+        ".if \\k < \\n\n"
+        "    cmp \\x, \\t\n"
+        "    bgt 1\\n\\k\\()f\n"
+        "2\\n\\k\\():\n"
+        ".endif\n"
+        ".endm\n"
+        ".macro fired k n marks=0\n"
+        "1\\n\\k\\():\n"
         "    ldr r4, [sp]\n"
         "    sub r4, r0, r4\n"
         "    lsrs r4, r4, #2\n"
-        ".if \\k\n"
-        "    adds r4, r4, #\\k\n"
-        ".endif\n"
+        "    subs r4, r4, #(\\n - \\k)\n"
         "    strh r4, [r12], #2\n"
-        "    b 2\\k\\()b\n"
-        ".endm\n" LIF_FOURS("esnn_lif_fours", "0") LIF_FOURS("esnn_lif_saturating_fours", "1"));
+        ".if \\marks\n"
+        "    movs r4, #2\n" /* ESNN_MET */
+        "    strb r4, [lr, #-1]\n"
+        ".endif\n"
+        "    b 2\\n\\k\\()b\n"
+        ".endm\n" LIF("esnn_lif", "0") LIF("esnn_lif_saturating", "1"));
 
 /* Jumps lead to the whole fours of a block, and from there to what is left of it.
- * Registers: r0 v, r1 current, or what changed, r2 threshold, r3 decay, r4 to r7 v, then
+ * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 to r7 v, then
  * thresholds, r8 to r11 currents, then new v, r12 events, lr met, one ahead. Stack: 0 v, 4 current,
  * 8 threshold, 12 bytes of a block, 16 met, one ahead, 20 end of met, 24 where a block is updated,
  * 28 where after its first four, 32 and 36 the same where it decays, 40 and 44 where what is left
@@ -740,27 +826,9 @@ __asm__(".syntax unified\n"
         "    compare 2, \\n, r10, r6\n"
         "    compare 3, \\n, r11, r7\n"
         ".endm\n"
-        ".macro compare k n x t\n"
-        ".if \\k < \\n\n"
-        "    cmp \\x, \\t\n"
-        "    bgt 1\\n\\k\\()f\n"
-        "2\\n\\k\\():\n"
-        ".endif\n"
-        ".endm\n"
-        ".macro fired k n\n"
-        "1\\n\\k\\():\n"
-        "    ldr r4, [sp]\n"
-        "    sub r4, r0, r4\n"
-        "    lsrs r4, r4, #2\n"
-        "    subs r4, r4, #(\\n - \\k)\n"
-        "    strh r4, [r12], #2\n"
-        "    b 2\\n\\k\\()b\n"
-        ".endm\n"
-        ".macro decay x v\n"
-        "    lsls \\x, \\v, #1\n"
-        "    smmulr \\x, \\x, r3\n"
-        "    eor \\v, \\v, \\x\n"
-        "    orr r1, r1, \\v\n"
+        ".macro decay v\n"
+        "    lsls \\v, \\v, #1\n"
+        "    smmulr \\v, \\v, r3\n"
         ".endm\n"
         ".macro more where what\n"
         "    ldm sp, {r4-r8}\n"
@@ -837,12 +905,25 @@ __asm__(".syntax unified\n"
         "    movs r4, #1\n" /* ESNN_DECAYS */
         "    strb r4, [lr, #-1]\n"
         "    ldr pc, [sp, #24]\n"
-        "4:\n"
-        "    movs r1, #0\n"
-        "    ldr pc, [sp, #32]\n"
+        "4:\n" /* does a decay change anything? */
+        "    ldr r4, [sp, #12]\n"
+        "    add r4, r0, r4\n"
+        "    mov r1, r0\n"
+        "6:\n"
+        "    ldr r5, [r1], #4\n"
+        "    lsls r6, r5, #1\n"
+        "    smmulr r6, r6, r3\n"
+        "    cmp r5, r6\n"
+        "    it ne\n"
+        "    ldrne pc, [sp, #32]\n"
+        "    cmp r1, r4\n"
+        "    bne 6b\n"
+        "    movs r4, #0\n" /* ESNN_RESTS */
+        "    strb r4, [lr, #-1]\n"
+        "    b 70f\n"
         ".balign 4\n"
         "90:\n" /* bit 0 of what is jumped to: Thumb */
-        ".hword 70f - 90b + 1, 80f - 90b + 1, 41f - 90b + 1, 51f - 90b + 1\n"
+        ".hword 70f - 90b + 1, 70f - 90b + 1, 41f - 90b + 1, 51f - 90b + 1\n"
         ".hword 42f - 90b + 1, 52f - 90b + 1, 43f - 90b + 1, 53f - 90b + 1\n"
         ".hword 44f - 90b + 1, 54f - 90b + 1, 45f - 90b + 1, 55f - 90b + 1\n"
         "44:\n"
@@ -861,48 +942,52 @@ __asm__(".syntax unified\n"
         "    b 70f\n"
         "54:\n"
         "    ldm r0, {r4-r7}\n"
-        "    decay r8, r4\n"
-        "    decay r9, r5\n"
-        "    decay r10, r6\n"
-        "    decay r11, r7\n"
-        "    stm r0!, {r8-r11}\n"
+        "    decay r4\n"
+        "    decay r5\n"
+        "    decay r6\n"
+        "    decay r7\n"
+        "    stm r0!, {r4-r7}\n"
         "    ldr pc, [sp, #36]\n"
         "55:\n"
         "    more 54, 44\n"
         "53:\n"
-        "    ldr r4, [r0]\n"
-        "    decay r8, r4\n"
-        "    str r8, [r0], #4\n"
+        "    ldm r0, {r4-r6}\n"
+        "    decay r4\n"
+        "    decay r5\n"
+        "    decay r6\n"
+        "    stm r0!, {r4-r6}\n"
+        "    b 70f\n"
         "52:\n"
-        "    ldr r4, [r0]\n"
-        "    decay r8, r4\n"
-        "    str r8, [r0], #4\n"
+        "    ldm r0, {r4-r5}\n"
+        "    decay r4\n"
+        "    decay r5\n"
+        "    stm r0!, {r4-r5}\n"
+        "    b 70f\n"
         "51:\n"
         "    ldr r4, [r0]\n"
-        "    decay r8, r4\n"
-        "    str r8, [r0], #4\n"
-        "80:\n"
-        "    cmp r1, #0\n"
-        "    it eq\n"
-        "    strbeq r1, [lr, #-1]\n" /* ESNN_RESTS */
+        "    decay r4\n"
+        "    str r4, [r0], #4\n"
         "70:\n"
         "    ldr r11, [sp, #20]\n"
         "    b 2b\n"
-        "    fired 0, 4\n"
-        "    fired 1, 4\n"
-        "    fired 2, 4\n"
-        "    fired 3, 4\n"
-        "    fired 0, 3\n"
-        "    fired 1, 3\n"
-        "    fired 2, 3\n"
-        "    fired 0, 2\n"
-        "    fired 1, 2\n"
-        "    fired 0, 1\n"
+        "    fired 0, 4, 1\n"
+        "    fired 1, 4, 1\n"
+        "    fired 2, 4, 1\n"
+        "    fired 3, 4, 1\n"
+        "    fired 0, 3, 1\n"
+        "    fired 1, 3, 1\n"
+        "    fired 2, 3, 1\n"
+        "    fired 0, 2, 1\n"
+        "    fired 1, 2, 1\n"
+        "    fired 0, 1, 1\n"
         ".size esnn_lif_blocks, . - esnn_lif_blocks\n"
         ".text\n");
 
 #elif defined(ESNN_KERNELS_THUMB2)
 
+/* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
+ * events, 4 rows, 8 end, 12 current, 16 registers, 52 stride, 56 last, 60 factor, 64 even, 68 odd.
+ */
 __asm__(".syntax unified\n"
         ".section .text.esnn_tiles,\"ax\",%progbits\n"
         ".macro sum even odd w\n"
@@ -968,7 +1053,17 @@ __asm__(".syntax unified\n"
         "    fold r6, r7\n"
         "    fold r8, r9\n"
         "    fold r10, r11\n"
-        "    fold r12, lr\n" NEXT_TILE ".size esnn_tiles, . - esnn_tiles\n"
+        "    fold r12, lr\n"
+        "    str r0, [sp, #12]\n"
+        "    ldrd r1, r2, [sp, #52]\n"
+        "    ldr r3, [sp, #4]\n"
+        "    add r3, r3, r1\n"
+        "    str r3, [sp, #4]\n"
+        "    cmp r0, r2\n"
+        "    bne 1b\n"
+        "    add sp, sp, #16\n"
+        "    pop {r4-r11, pc}\n"
+        ".size esnn_tiles, . - esnn_tiles\n"
         ".text\n");
 
 /* v * decay rounded is the upper half of 2 v * (decay * 2^16) + 2^31: see leak in esnn_kernels.c.

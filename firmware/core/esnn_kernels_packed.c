@@ -32,37 +32,15 @@ typedef uint32_t __attribute__((may_alias)) packed;
 #define TILES_MAX_SHIFT ESNN_MAX_SHIFT
 #endif
 
+static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+
+#if !defined(ESNN_KERNELS_DSP) /* where all of it is in assembly */
+
 /* Whole tiles, at least one, whose currents end at `last`, for 1 to 256 events. `rows` is where the
  * first tile's row for event 0 would be, `stride` the bytes from tile to tile; even and odd are
- * what the accumulators start at (0 with the DSP extension, which does not read them). */
+ * what the accumulators start at. */
 void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
-
-/* esnn_lif and esnn_lif_saturating for the neurons from v to `end`, a multiple of 4 and not none,
- * with the decay times 2^16; return the end of what they wrote to events. */
-typedef uint16_t *lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
-                            uint32_t decay, const int32_t *end, uint16_t *events);
-lif_fours esnn_lif_fours, esnn_lif_saturating_fours;
-
-#if defined(ESNN_KERNELS_DSP)
-
-static inline uint32_t even_start(size_t n) { return n & 0u; }
-
-static inline uint32_t odd_start(size_t n) { return n & 0u; }
-
-static inline void add_packed(uint32_t *even, uint32_t *odd, uint32_t w) {
-    __asm__("sxtab16 %0, %0, %1" : "+r"(*even) : "r"(w));
-    __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(*odd) : "r"(w));
-}
-
-static inline void unpack(int32_t sum[4], uint32_t even, uint32_t odd) {
-    sum[0] = (int16_t)even;
-    sum[1] = (int16_t)odd;
-    sum[2] = (int32_t)even >> 16;
-    sum[3] = (int32_t)odd >> 16;
-}
-
-#else
 
 static inline uint32_t even_start(size_t n) { return 0u - 128u * (uint32_t)n * 0x00010001u; }
 
@@ -81,8 +59,6 @@ static inline void unpack(int32_t sum[4], uint32_t even, uint32_t odd) {
     sum[1] = (int16_t)odd;
     sum[3] = (int32_t)(odd - (uint32_t)sum[1]) >> 16;
 }
-
-#endif
 
 /* adds the sums of the 4 columns of a word to as many currents as there are */
 static inline void add_sums(int32_t *current, uint32_t even, uint32_t odd, size_t outputs,
@@ -114,10 +90,7 @@ static void columns(uintptr_t rows, const uint16_t *events, const uint16_t *end,
 }
 
 /* the same of 5 to 8 columns: the low registers of Armv6-M are too few for them */
-#if defined(ESNN_KERNELS_DSP)
-void esnn_columns8(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
-                   size_t width, size_t outputs, uint32_t factor);
-#elif !defined(ESNN_KERNELS_THUMB1)
+#if !defined(ESNN_KERNELS_THUMB1)
 static void columns8(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
                      size_t width, size_t outputs, uint32_t shift) {
     const size_t n = (size_t)(end - events);
@@ -132,45 +105,29 @@ static void columns8(uintptr_t rows, const uint16_t *events, const uint16_t *end
 }
 #endif
 
-static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
-
-typedef struct {
-    const int8_t *weights;
-    size_t n_in, n_out;
-    uint32_t shift, first;
-} dense;
-
-/* the neurons from number `from`, the first of a tile; kept apart so that whole tiles do not pay */
-__attribute__((noinline)) static void others(const dense *d, int32_t *current, size_t from,
-                                             const uint16_t *events, const uint16_t *end) {
-    for (size_t o = from; o < d->n_out;) {
-        const size_t tile = o & ~(size_t)(ESNN_TILE - 1u), outputs = d->n_out - o;
-        const size_t width = at_most(esnn_align((uint32_t)(d->n_out - tile)), ESNN_TILE);
-        const uintptr_t rows =
-            (uintptr_t)(d->weights + tile * d->n_in + (o - tile)) - d->first * width;
-#if defined(ESNN_KERNELS_DSP)
-        if (outputs > 4u && d->shift <= TILES_MAX_SHIFT) {
-            esnn_columns8(rows, events, end, current + o, width, at_most(outputs, 8u),
-                          FACTOR(d->shift));
-            o += 8u;
-            continue;
+/* as `columns` of a whole tile less than 16 wide; kept apart so that whole tiles do not pay */
+__attribute__((noinline)) static void last_tile(uintptr_t rows, const uint16_t *events,
+                                                const uint16_t *end, int32_t *current, size_t width,
+                                                size_t outputs, uint32_t shift) {
+#if !defined(ESNN_KERNELS_THUMB1)
+    for (; outputs > 4u; outputs -= 8u, rows += 8u, current += 8) {
+        columns8(rows, events, end, current, width, at_most(outputs, 8u), shift);
+        if (outputs <= 8u) {
+            return;
         }
-#elif !defined(ESNN_KERNELS_THUMB1)
-        if (outputs > 4u) {
-            columns8(rows, events, end, current + o, width, at_most(outputs, 8u), d->shift);
-            o += 8u;
-            continue;
-        }
-#endif
-        columns(rows, events, end, current + o, width, at_most(outputs, 4u), d->shift);
-        o += 4u;
     }
+    columns(rows, events, end, current, width, outputs, shift);
+#else
+    for (size_t o = 0; o < outputs; o += 4u) {
+        columns(rows + o, events, end, current + o, width, at_most(outputs - o, 4u), shift);
+    }
+#endif
 }
 
 void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
     const uint16_t *last = events + n_events;
-    const size_t whole = shift <= TILES_MAX_SHIFT ? n_out & ~(size_t)(ESNN_TILE - 1u) : 0;
+    const size_t whole = n_out & ~(size_t)(ESNN_TILE - 1u), rest = n_out - whole;
     while (events != last) {
         const size_t n = at_most((size_t)(last - events), EVENTS_IN_16_BITS);
         const uint16_t *end = events + n;
@@ -184,13 +141,16 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
                        FACTOR(shift), even_start(n), odd_start(n));
 #endif
         }
-        if (whole < n_out) {
-            const dense d = {weights, n_in, n_out, shift, first};
-            others(&d, current, whole, events, end);
+        if (rest > 0) {
+            const size_t width = esnn_align((uint32_t)rest);
+            last_tile((uintptr_t)(weights + whole * n_in) - first * width, events, end,
+                      current + whole, width, rest, shift);
         }
         events = end;
     }
 }
+
+#endif
 
 /* Weights of 4 bits, codes of 0 to 15. For the 8 of a word
  *     all  += w                        sums both halves of each byte, modulo 2^32
@@ -250,7 +210,13 @@ static void columns4(uintptr_t rows, const uint16_t *events, const uint16_t *end
     } while (events != end);
 }
 
-/* as `others` */
+typedef struct {
+    const int8_t *weights;
+    size_t n_in, n_out;
+    uint32_t shift, first;
+} dense;
+
+/* the neurons from number `from`, the first of a tile; kept apart so that whole tiles do not pay */
 __attribute__((noinline)) static void others4(const dense *d, int32_t *current, size_t from,
                                               const uint16_t *events, const uint16_t *end) {
     for (size_t tile = from; tile < d->n_out; tile += ESNN_TILE4) {
@@ -376,7 +342,7 @@ static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end
 
 #endif
 
-/* as `others` */
+/* as others4 */
 __attribute__((noinline)) static void others2(const dense *d, int32_t *current, size_t from,
                                               const uint16_t *events, const uint16_t *end) {
     for (size_t o = from; o < d->n_out; o += 16u) {
@@ -527,6 +493,14 @@ static inline int32_t decayed(int32_t v, uint32_t decay) { return esnn_leak(v, d
 
 #endif
 
+#if !defined(ESNN_KERNELS_DSP)
+
+/* esnn_lif and esnn_lif_saturating for the neurons from v to `end`, a multiple of 4 and not none,
+ * with the decay times 2^16; return the end of what they wrote to events. */
+typedef uint16_t *lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                            uint32_t decay, const int32_t *end, uint16_t *events);
+lif_fours esnn_lif_fours, esnn_lif_saturating_fours;
+
 /* The neurons behind the last four, kept apart so that whole fours do not pay; all that spiked.
  * They saturate always: where nothing can overflow that changes nothing. */
 __attribute__((noinline)) static size_t last_of_lif(int32_t *v, const int32_t *current,
@@ -561,8 +535,6 @@ size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *th
     return run_lif(esnn_lif_saturating_fours, v, current, threshold, decay, n, events);
 }
 
-#if !defined(ESNN_KERNELS_DSP)
-
 static uint16_t *update(int32_t *v, const int32_t *current, const int32_t *threshold,
                         uint32_t decay, size_t first, size_t n, uint16_t *events) {
     for (const size_t end = first + n; first != end; first++) {
@@ -581,8 +553,9 @@ size_t esnn_lif_blocks(int32_t *v, const int32_t *current, const int32_t *thresh
     size_t first = 0;
     for (const uint8_t *last = met + n_blocks; met != last; met++, first += n_out) {
         if (*met == ESNN_MET) {
+            uint16_t *before = end;
             end = update(v + first, current + first, threshold + first, decay, first, n_out, end);
-            *met = ESNN_DECAYS;
+            *met = end != before ? ESNN_MET : ESNN_DECAYS;
         } else if (*met == ESNN_DECAYS && esnn_decay(v + first, n_out, decay) == 0) {
             *met = ESNN_RESTS;
         }

@@ -112,16 +112,12 @@ static void update_blocks(const esnn_model *m, const esnn_population *p, esnn_sl
     const size_t blocks = esnn_blocks_of(m->image, p), n_out = p->size / blocks;
     const int32_t *above = esnn_i32(m->image, n->above);
     int32_t *v = esnn_words(m->arena, slot->state);
-    uint16_t *events = esnn_halves(m->arena, slot->output), *last = events + slot->n_events;
-    uint8_t *met = esnn_met_of(m, p, slot);
-    for (const uint16_t *event = events; event != last; event++) {
-        met[*event / n_out] = ESNN_MET; /* it may spike again even where nothing enters it */
-    }
+    uint16_t *events = esnn_halves(m->arena, slot->output);
     if (in->current != NULL) {
         reset_before(p, slot, events, above, v, in->current);
     }
     slot->n_events = (uint32_t)esnn_lif_blocks(v, in->current, above, *esnn_u16(m->image, n->decay),
-                                               blocks, n_out, met, events);
+                                               blocks, n_out, esnn_met_of(m, p, slot), events);
     reset_after(p, slot, events, above, v);
 }
 

@@ -20,6 +20,7 @@ GCC_FLAGS = ("-fstack-usage", "-fcallgraph-info=su")
 # which entry of an operation the files that use the tables call, by its place in the struct
 TABLE_ENTRY = {"esnn_check": 0, "esnn": 4}
 INDIRECT = "__indirect_call"
+KEEPS_SP = {"cmp", "tst", "mov", "pop", "ldmia", "ldr", "stmia"}
 
 _NODE = re.compile(
     r'^node: { title: "([^"]+)" label: "[^"]*?(?:\\n(\d+) bytes \((\w+)[^"]*)?"', re.M
@@ -218,6 +219,6 @@ def pushed(mnemonic: str, operands: str) -> int:
         return int(match[1]) if base in ("sub", "subw") else 0
     if match := re.fullmatch(r"sp,sp,(-?\d+)", operands):
         return max(0, -int(match[1]))
-    if re.match(r"sp\s*,", operands) and base not in ("cmp", "tst", "mov", "pop", "ldmia", "ldr"):
+    if re.match(r"sp\s*,", operands) and base not in KEEPS_SP:
         raise ToolError(f"what does '{mnemonic} {operands}' do to the stack?")
     return 0
