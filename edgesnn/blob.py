@@ -163,8 +163,10 @@ def _blocks(graph: Graph, part: Input | Population) -> int:
     blocks = set()
     for p in graph.projections:
         if p.target == part.name:
-            alike = isinstance(p, Dense) and _dense_kind(graph, p) == DENSE_8
-            blocks.add(p.blocks if alike and len(p.weights) <= TILE else 1)
+            if isinstance(p, Dense) and len(p.weights) <= TILE and _dense_kind(graph, p) == DENSE_8:
+                blocks.add(p.blocks)
+            else:
+                blocks.add(1)
     return max(blocks) if len(blocks) == 1 and blocks != {1} else 0
 
 

@@ -84,7 +84,8 @@ ESNN_ONCE void esnn_reset(esnn_model *m) {
 }
 
 /* whether the sources of a projection have emitted nothing for as long as it looks back */
-static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projection *q) {
+ESNN_RARE ESNN_APART static int silent(const esnn_model *m, const esnn_slot *slots,
+                                       const esnn_projection *q) {
     const uint32_t quiet = slots[q->source].quiet;
     if (quiet == 0) {
         return 0;
@@ -133,8 +134,8 @@ static void add(const esnn_model *m, const esnn_projection *q, const esnn_curren
 }
 
 /* keep what a population, or the input, put out, for projections with delays */
-static void remember(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
-                     const uint16_t *output) {
+ESNN_RARE static void remember(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                               const uint16_t *output) {
     slot->head = (uint16_t)(slot->head + 1u < p->history ? slot->head + 1u : 0u);
     const uint32_t bytes = esnn_history_bytes(p);
     uint8_t *row = m->arena + slot->history + slot->head * bytes;
@@ -176,7 +177,7 @@ static uint16_t largest(const int32_t *scores, uint16_t n) {
 }
 
 /* frame: the analog values, NULL for a spike input, whose events are in its slot */
-static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
+static esnn_status step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_header *h = esnn_header_of(m->image);
     const esnn_population *p = esnn_populations_of(m->image), *end = p + h->n_populations;
     const esnn_projection *q = esnn_projections_of(m->image);
@@ -217,6 +218,7 @@ static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     }
     out->step = m->step;
     out->label = largest(out->scores, out->n_scores);
+    return ESNN_OK;
 }
 
 /* analog values: how many are not 0; ESNN_ERR_INPUT where one is wider than the input takes */
@@ -242,10 +244,7 @@ esnn_status esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     esnn_slot *slot = esnn_slots_of(m->arena);
     if (input->kind == ESNN_ANALOG_INPUT) {
         const esnn_status status = take_values(input, slot, frame);
-        if (status == ESNN_OK) {
-            step(m, frame, out);
-        }
-        return status;
+        return status == ESNN_OK ? step(m, frame, out) : status;
     }
     uint16_t *events = esnn_halves(m->arena, slot->output), *event = events;
     for (size_t k = 0, n = input->size; k < n; k++) {
@@ -254,8 +253,7 @@ esnn_status esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out) {
         }
     }
     slot->n_events = (uint32_t)(event - events);
-    step(m, NULL, out);
-    return ESNN_OK;
+    return step(m, NULL, out);
 }
 
 esnn_status esnn_step_events(esnn_model *m, const uint16_t *events, size_t n, esnn_result *out) {
@@ -276,8 +274,7 @@ esnn_status esnn_step_events(esnn_model *m, const uint16_t *events, size_t n, es
         memcpy(esnn_halves(m->arena, slot->output), events, n * sizeof *events);
     }
     slot->n_events = (uint32_t)n;
-    step(m, NULL, out);
-    return ESNN_OK;
+    return step(m, NULL, out);
 }
 
 size_t esnn_events(const esnn_model *m, uint16_t population, const uint16_t **events) {
@@ -297,7 +294,7 @@ size_t esnn_size(const esnn_model *m, uint16_t population) {
     return esnn_populations_of(m->image)[population].size;
 }
 
-uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
+ESNN_RARE uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
     const esnn_header *h = esnn_header_of(m->image);
     const esnn_population *p = esnn_populations_of(m->image);
     const esnn_slot *slots = esnn_slots_of(m->arena);

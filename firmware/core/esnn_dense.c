@@ -34,8 +34,8 @@ ESNN_ONCE static esnn_status check_single(const esnn_header *h, const esnn_proje
                                                                    : ESNN_ERR_FORMAT;
 }
 
-static inline uint32_t project_single(const esnn_model *m, const esnn_projection *q,
-                                      int32_t *current, kernel *add) {
+ESNN_APART static uint32_t project_single(const esnn_model *m, const esnn_projection *q,
+                                          int32_t *current, kernel *add) {
     const esnn_dense *d = &q->as.dense;
     const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
     const uint32_t n = source->n_events;
@@ -135,42 +135,61 @@ static inline void append_pairs(uint16_t *to, const uint16_t *event, size_t n, u
 #define append_pairs append
 #endif
 
-/* the events of all sources in one list: what the fixed cost of a tile is paid for only once */
-static uint32_t project_sources(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                                kernel *add) {
-    const esnn_dense *d = &q->as.dense;
-    const int8_t *weights = (const int8_t *)(m->image + q->weights);
+/* how far the sources of a projection have been read */
+typedef struct {
+    size_t source, event;
+    uint32_t first; /* the first neuron of the source */
+} position;
+
+/* Put together the events of all sources from a position on, as many as the list holds; returns
+ * their number. In a frame of its own, which is gone when a kernel is called. */
+ESNN_APART static size_t gather(const esnn_model *m, const esnn_dense *d, position *from) {
     const esnn_population *populations = esnn_populations_of(m->image);
     const esnn_slot *slots = esnn_slots_of(m->arena);
-    const uint16_t *source = esnn_u16(m->image, d->sources), *last = source + d->n_sources;
+    const uint16_t *sources = esnn_u16(m->image, d->sources);
     uint16_t *list = esnn_halves(m->arena, m->list);
-    size_t room = d->n_in < ESNN_LIST_MOST ? d->n_in : ESNN_LIST_MOST, held = 0;
-    uint32_t first = 0, met = 0;
-    for (; source != last; source++) {
+    const size_t room = d->n_in < ESNN_LIST_MOST ? d->n_in : ESNN_LIST_MOST;
+    const uint16_t *source = sources + from->source, *last = sources + d->n_sources;
+    size_t held = 0, skipped = from->event;
+    uint32_t first = from->first;
+    for (; source != last; source++, skipped = 0) {
         const esnn_slot *slot = &slots[*source];
-        const uint16_t *event = esnn_halves(m->arena, slot->output);
-        size_t n = slot->n_events;
-        met += (uint32_t)n;
-        for (; n >= room - held; held = 0) { /* the list is full */
-            const size_t here = room - held;
-            append(list + held, event, here, first);
-            add(current, weights, d->n_in, d->n_out, q->shift, list, room, 0);
-            event += here;
-            n -= here;
+        const uint16_t *event = esnn_halves(m->arena, slot->output) + skipped;
+        const size_t n = slot->n_events - skipped;
+        if (n >= room - held) {
+            append(list + held, event, room - held, first);
+            skipped += room - held;
+            held = room;
+            break;
         }
         append_pairs(list + held, event, n, first);
         held += n;
         first += populations[*source].size;
     }
-    if (held > 0) {
-        add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);
-    }
-    return met * d->n_out;
+    *from = (position){(size_t)(source - sources), skipped, first};
+    return held;
+}
+
+/* the events of all sources in one list: what the fixed cost of a tile is paid for only once */
+ESNN_APART static uint32_t project_sources(const esnn_model *m, const esnn_projection *q,
+                                           int32_t *current, kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    position at = {0, 0, 0};
+    size_t met = 0;
+    do {
+        const size_t n = gather(m, d, &at);
+        if (n > 0) {
+            add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
+                esnn_halves(m->arena, m->list), n, 0);
+        }
+        met += n;
+    } while (at.source < d->n_sources);
+    return (uint32_t)met * d->n_out;
 }
 
 /* many blocks, each a small projection of its own */
-static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                               kernel *add) {
+ESNN_RARE ESNN_APART static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q,
+                                                    int32_t *current, kernel *add) {
     const esnn_dense *d = &q->as.dense;
     const int8_t *weights = (const int8_t *)(m->image + q->weights);
     const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
@@ -190,11 +209,27 @@ static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q, in
     return (uint32_t)n_events * d->n_out;
 }
 
-/* merged, or in blocks too large for a kernel of their own */
-static uint32_t project_many(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                             kernel *add) {
-    return q->as.dense.n_sources > 0 ? project_sources(m, q, current, add)
-                                     : project_blocks(m, q, current, add);
+/* blocks that the kernel for them takes */
+ESNN_APART static uint32_t project_small_blocks(const esnn_model *m, const esnn_projection *q,
+                                                int32_t *current) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_slot *slots = esnn_slots_of(m->arena), *source = &slots[q->source];
+    const esnn_population *target = &esnn_populations_of(m->image)[q->target];
+    uint8_t *met =
+        target->kind == ESNN_LIF_BLOCKS ? esnn_met_of(m, target, &slots[q->target]) : NULL;
+    esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
+                       q->shift, esnn_halves(m->arena, source->output), source->n_events, met);
+    return source->n_events * d->n_out;
+}
+
+/* whatever it is, but blocks that a kernel of their own takes */
+static inline uint32_t project_any(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                   kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    if (d->n_sources > 0) {
+        return project_sources(m, q, current, add);
+    }
+    return d->blocks > 1 ? project_blocks(m, q, current, add) : project_single(m, q, current, add);
 }
 
 ESNN_ONCE static esnn_status check8(const esnn_header *h, const esnn_projection *q) {
@@ -203,21 +238,10 @@ ESNN_ONCE static esnn_status check8(const esnn_header *h, const esnn_projection 
 
 static uint32_t project8(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
-    const esnn_dense *d = &q->as.dense;
     (void)values;
-    if (is_single(d)) {
-        return project_single(m, q, current, esnn_dense_events);
-    }
-    if (d->blocks > 1 && d->n_out <= ESNN_TILE) {
-        const esnn_slot *slots = esnn_slots_of(m->arena), *source = &slots[q->source];
-        const esnn_population *target = &esnn_populations_of(m->image)[q->target];
-        uint8_t *met =
-            target->kind == ESNN_LIF_BLOCKS ? esnn_met_of(m, target, &slots[q->target]) : NULL;
-        esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
-                           q->shift, esnn_halves(m->arena, source->output), source->n_events, met);
-        return source->n_events * d->n_out;
-    }
-    return project_many(m, q, current, esnn_dense_events);
+    return q->as.dense.blocks > 1 && q->as.dense.n_out <= ESNN_TILE
+               ? project_small_blocks(m, q, current)
+               : project_any(m, q, current, esnn_dense_events);
 }
 
 ESNN_ONCE static esnn_status check4(const esnn_header *h, const esnn_projection *q) {
@@ -227,8 +251,7 @@ ESNN_ONCE static esnn_status check4(const esnn_header *h, const esnn_projection 
 static uint32_t project4(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return is_single(&q->as.dense) ? project_single(m, q, current, esnn_dense4_events)
-                                   : project_many(m, q, current, esnn_dense4_events);
+    return project_any(m, q, current, esnn_dense4_events);
 }
 
 ESNN_ONCE static esnn_status check2(const esnn_header *h, const esnn_projection *q) {
@@ -238,8 +261,7 @@ ESNN_ONCE static esnn_status check2(const esnn_header *h, const esnn_projection 
 static uint32_t project2(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return is_single(&q->as.dense) ? project_single(m, q, current, esnn_dense2_events)
-                                   : project_many(m, q, current, esnn_dense2_events);
+    return project_any(m, q, current, esnn_dense2_events);
 }
 
 const esnn_projection_operation esnn_op_dense8 = {check8, project8};
@@ -261,7 +283,7 @@ typedef struct {
     uint32_t shift;
 } column;
 
-static column column_of(const uint8_t *weights, const esnn_dense *d, size_t o) {
+ESNN_RARE static column column_of(const uint8_t *weights, const esnn_dense *d, size_t o) {
     const size_t per_word = 32u / d->bits, k = o % (4u * per_word), tile = (o - k) / per_word;
     const size_t rest = (d->n_out + per_word - 1u) / per_word - tile;
     const size_t words = rest < 4u ? rest : 4u;
@@ -281,8 +303,9 @@ static column column_of(const uint8_t *weights, const esnn_dense *d, size_t o) {
 
 /* One block, whose source neurons start at number `first`, with sums exact in 64 bits: of the n
  * spikes that are listed, or of all values. */
-static void project_wide(const esnn_projection *q, const uint8_t *weights, const int16_t *values,
-                         const uint16_t *events, size_t n, uint32_t first, int32_t *current) {
+ESNN_RARE static void project_wide(const esnn_projection *q, const uint8_t *weights,
+                                   const int16_t *values, const uint16_t *events, size_t n,
+                                   uint32_t first, int32_t *current) {
     const esnn_dense *d = &q->as.dense;
     const int32_t half = (int32_t)1 << (d->bits - 1u);
     const uint32_t offset = d->bits == 8 ? 128u : 0u, mask = (1u << d->bits) - 1u;

@@ -199,11 +199,20 @@ typedef char esnn_assert_arithmetic_shift[(-1 >> 1) == -1 ? 1 : -1];
  * of each tile, and a tile's sums stay in registers for all the spikes of a step. */
 #define ESNN_TILE 16u
 
-/* Of functions that run once a model, not in every step: small rather than fast. */
+/* ESNN_ONCE: of functions that run once a model, not in every step: small rather than fast.
+ * ESNN_RARE: of what few models need, small rather than fast as well, but on a computer.
+ * ESNN_APART: with a frame of its own, which its callers do not pay for otherwise. */
 #if defined(__GNUC__)
 #define ESNN_ONCE __attribute__((cold))
+#define ESNN_APART __attribute__((noinline))
 #else
 #define ESNN_ONCE
+#define ESNN_APART
+#endif
+#if defined(ESNN_HOST)
+#define ESNN_RARE
+#else
+#define ESNN_RARE ESNN_ONCE
 #endif
 
 static inline uint32_t esnn_align(uint32_t bytes) { return (bytes + 3u) & ~3u; }

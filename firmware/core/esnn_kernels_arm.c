@@ -382,6 +382,21 @@ __asm__(".syntax unified\n"
         ".size esnn_tiles2, . - esnn_tiles2\n"
         ".text\n");
 
+#if defined(ESNN_KERNELS_DSP)
+
+/* The factor is a signed 16-bit operand: what is to be shifted by r12, more than 14, is added
+ * 2^(r12 - 14) times with a shift of 14 instead. So large a shift leaves room for few synapses. r4
+ * becomes how often more, and 14. */
+__asm__(".macro shift_of_14\n"
+        "    sub r12, r12, #14\n"
+        "    movs r4, #1\n"
+        "    lsl r4, r4, r12\n"
+        "    adds r4, r4, #13\n"
+        "    mov r12, #14\n"
+        ".endm\n");
+
+#endif
+
 /* Registers: r0 current, r1 weights, r2 end, r3 met, r4 events, r5 bytes of a row, r6 row, r7
  * block, then weights, r8 to r11 currents, r12 bytes, lr factor. Stack: 0 n_in, 4 bytes of a
  * block's weights, 8 bytes of a block's currents, 12 where they start, 16 ESNN_MET, 20 where the
@@ -427,15 +442,15 @@ __asm__(".syntax unified\n"
         ".thumb_func\n"
         ".type esnn_blocks_events, %function\n"
         "esnn_blocks_events:\n"
-#if defined(ESNN_KERNELS_DSP)
-        "    ldr r12, [sp]\n"
-        "    cmp r12, #14\n" /* the factor is to be a signed 16-bit operand */
-        "    bhi.w esnn_blocks_events_portable\n"
-#endif
         "    push {r4-r11, lr}\n"
         "    ldrd r6, r4, [sp, #36]\n"
         "    ldrd r7, r8, [sp, #44]\n"
         "    sub sp, sp, #28\n"
+#if defined(ESNN_KERNELS_DSP)
+        "    cmp r6, #14\n"
+        "    bhi 16f\n"
+        "17:\n"
+#endif
         "    mov lr, #1\n"
         "    lsl lr, lr, r6\n"
         "    add r7, r4, r7, lsl #1\n"
@@ -507,8 +522,28 @@ __asm__(".syntax unified\n"
         "9:\n"
         "    cmp r4, r2\n"
         "    bne 1b\n"
+#if defined(ESNN_KERNELS_DSP)
+        "    ldr r6, [sp, #64]\n"
+        "    cmp r6, #14\n"
+        "    bhi 18f\n"
+#endif
         "    add sp, sp, #28\n"
         "    pop {r4-r11, pc}\n"
+#if defined(ESNN_KERNELS_DSP)
+        "16:\n"
+        "    mov r12, r6\n"
+        "    mov r9, r4\n"
+        "    shift_of_14\n"
+        "    str r4, [sp, #64]\n"
+        "    mov r4, r9\n"
+        "    mov r6, r12\n"
+        "    b 17b\n"
+        "18:\n"
+        "    subs r6, r6, #1\n"
+        "    str r6, [sp, #64]\n"
+        "    ldr r4, [sp, #68]\n"
+        "    b 9b\n"
+#endif
         ".size esnn_blocks_events, . - esnn_blocks_events\n"
         ".text\n");
 
@@ -573,15 +608,15 @@ __asm__(".syntax unified\n"
         ".thumb_func\n"
         ".type esnn_dense_events, %function\n"
         "esnn_dense_events:\n"
-        "    ldr r12, [sp]\n"
-        "    cmp r12, #14\n" /* the factor is to be a signed 16-bit operand */
-        "    bhi.w esnn_dense_events_portable\n"
         "    push {r0-r11, lr}\n"
-        "    ldrd r5, r6, [sp, #56]\n"
-        "    ldr r7, [sp, #64]\n"
+        "    ldrd r12, r5, [sp, #52]\n"
+        "    ldrd r6, r7, [sp, #60]\n"
         "    sub sp, sp, #28\n"
         "    cmp r6, #0\n"
-        "    beq.w 19f\n"
+        "    beq.w 21f\n"
+        "    cmp r12, #14\n"
+        "    bhi.w 22f\n"
+        "9:\n"
         "    add r6, r5, r6, lsl #1\n"
         "    str r6, [sp, #88]\n"
         "    sub r1, r1, r7, lsl #4\n"
@@ -698,9 +733,20 @@ __asm__(".syntax unified\n"
         "    ldr r6, [sp, #88]\n"
         "    cmp r5, r6\n"
         "    bne 20f\n"
-        "19:\n"
+        "    ldr r4, [sp, #80]\n"
+        "    cmp r4, #14\n"
+        "    bhi 19f\n"
+        "21:\n"
         "    add sp, sp, #44\n"
         "    pop {r4-r11, pc}\n"
+        "22:\n"
+        "    shift_of_14\n"
+        "    str r4, [sp, #80]\n"
+        "    b 9b\n"
+        "19:\n"
+        "    subs r4, r4, #1\n"
+        "    str r4, [sp, #80]\n"
+        "    ldr r5, [sp, #84]\n"
         "20:\n"
         "    ldrd r0, r1, [sp, #28]\n"
         "    ldr r7, [sp, #92]\n"

@@ -32,6 +32,13 @@ typedef uint32_t __attribute__((may_alias)) packed;
 #define TILES_MAX_SHIFT ESNN_MAX_SHIFT
 #endif
 
+/* what is in C here is one function with the kernel that calls it */
+#if defined(ESNN_KERNELS_RV32)
+#define INNER static
+#else
+#define INNER
+#endif
+
 static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 
 #if !defined(ESNN_KERNELS_DSP) /* where all of it is in assembly */
@@ -39,8 +46,9 @@ static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 /* Whole tiles, at least one, whose currents end at `last`, for 1 to 256 events. `rows` is where the
  * first tile's row for event 0 would be, `stride` the bytes from tile to tile; even and odd are
  * what the accumulators start at. */
-void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
+INNER void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                      size_t stride, const int32_t *last, uint32_t factor, uint32_t even,
+                      uint32_t odd);
 
 static inline uint32_t even_start(size_t n) { return 0u - 128u * (uint32_t)n * 0x00010001u; }
 
@@ -163,8 +171,9 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
 
 /* As esnn_tiles, with 4-bit weights, for 1 to 4096 events; even and odd are what the lanes start
  * at. */
-void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
+INNER void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end,
+                       int32_t *current, size_t stride, const int32_t *last, uint32_t factor,
+                       uint32_t even, uint32_t odd);
 
 #if defined(ESNN_KERNELS_DSP)
 
@@ -210,43 +219,35 @@ static void columns4(uintptr_t rows, const uint16_t *events, const uint16_t *end
     } while (events != end);
 }
 
-typedef struct {
-    const int8_t *weights;
-    size_t n_in, n_out;
-    uint32_t shift, first;
-} dense;
-
-/* the neurons from number `from`, the first of a tile; kept apart so that whole tiles do not pay */
-__attribute__((noinline)) static void others4(const dense *d, int32_t *current, size_t from,
-                                              const uint16_t *events, const uint16_t *end) {
-    for (size_t tile = from; tile < d->n_out; tile += ESNN_TILE4) {
-        const size_t outputs = at_most(d->n_out - tile, ESNN_TILE4);
+/* as the kernel, without whole tiles; kept apart so that these do not pay */
+ESNN_APART static void others4(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                               uint32_t shift, const uint16_t *events, size_t n_events,
+                               uint32_t first) {
+    for (size_t tile = 0; tile < n_out; tile += ESNN_TILE4) {
+        const size_t outputs = at_most(n_out - tile, ESNN_TILE4);
         const size_t words = (outputs + 7u) / 8u;
-        const uintptr_t rows = (uintptr_t)d->weights + tile / 2u * d->n_in - d->first * words * 4u;
+        const uintptr_t rows = (uintptr_t)weights + tile / 2u * n_in - first * words * 4u;
         for (size_t j = 0; j < words; j++) {
-            columns4(rows + 4u * j, events, end, current + tile + 4u * j, words, outputs - 4u * j,
-                     d->shift);
+            columns4(rows + 4u * j, events, events + n_events, current + tile + 4u * j, words,
+                     outputs - 4u * j, shift);
         }
     }
 }
 
 void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
-    const uint16_t *last = events + n_events;
     const size_t whole = shift <= TILES_MAX_SHIFT ? n_out & ~(size_t)(ESNN_TILE4 - 1u) : 0;
-    while (events != last) {
-        const size_t n = at_most((size_t)(last - events), EVENTS_IN_LANES);
-        const uint16_t *end = events + n;
-        if (whole > 0) {
-            const uint32_t excess = 8u * (uint32_t)n;
-            esnn_tiles4(events, (uintptr_t)weights - first * 16u, end, current, n_in * 16u,
-                        current + whole, FACTOR(shift), even_lanes(excess), odd_lanes(excess));
-        }
-        if (whole < n_out) {
-            const dense d = {weights, n_in, n_out, shift, first};
-            others4(&d, current, whole, events, end);
-        }
-        events = end;
+    const uint16_t *last = events + n_events;
+    for (const uint16_t *event = events; whole > 0 && event != last;) {
+        const size_t n = at_most((size_t)(last - event), EVENTS_IN_LANES);
+        const uint32_t excess = 8u * (uint32_t)n;
+        esnn_tiles4(event, (uintptr_t)weights - first * 16u, event + n, current, n_in * 16u,
+                    current + whole, FACTOR(shift), even_lanes(excess), odd_lanes(excess));
+        event += n;
+    }
+    if (whole < n_out && n_events > 0) {
+        others4(current + whole, weights + whole / 2u * n_in, n_in, n_out - whole, shift, events,
+                n_events, first);
     }
 }
 
@@ -343,33 +344,34 @@ static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end
 #endif
 
 /* as others4 */
-__attribute__((noinline)) static void others2(const dense *d, int32_t *current, size_t from,
-                                              const uint16_t *events, const uint16_t *end) {
-    for (size_t o = from; o < d->n_out; o += 16u) {
+ESNN_APART static void others2(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                               uint32_t shift, const uint16_t *events, size_t n_events,
+                               uint32_t first) {
+    for (size_t o = 0; o < n_out; o += 16u) {
         const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
-        const size_t bytes = (at_most(d->n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
-        const uintptr_t rows = (uintptr_t)d->weights + tile / 4u * d->n_in + (o - tile) / 4u;
-        columns2(rows - d->first * bytes, events, end, current + o, bytes,
-                 at_most(d->n_out - o, 16u), d->shift);
+        const size_t bytes = (at_most(n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
+        const uintptr_t rows = (uintptr_t)weights + tile / 4u * n_in + (o - tile) / 4u;
+        for (size_t e = 0; e < n_events; e += EVENTS_IN_LANES) {
+            columns2(rows - first * bytes, events + e,
+                     events + e + at_most(n_events - e, EVENTS_IN_LANES), current + o, bytes,
+                     at_most(n_out - o, 16u), shift);
+        }
     }
 }
 
 void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
-    const uint16_t *last = events + n_events;
     size_t whole = 0;
 #if !defined(ESNN_KERNELS_RV32)
     whole = shift <= TILES_MAX_SHIFT && n_events > 0 ? n_out & ~(size_t)(ESNN_TILE2 - 1u) : 0;
     if (whole > 0) {
-        esnn_tiles2(events, (uintptr_t)weights - first * 16u, last, current, n_in * 16u,
-                    current + whole, FACTOR(shift));
+        esnn_tiles2(events, (uintptr_t)weights - first * 16u, events + n_events, current,
+                    n_in * 16u, current + whole, FACTOR(shift));
     }
 #endif
-    while (whole < n_out && events != last) {
-        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
-        const dense d = {weights, n_in, n_out, shift, first};
-        others2(&d, current, whole, events, end);
-        events = end;
+    if (whole < n_out) {
+        others2(current + whole, weights + whole / 4u * n_in, n_in, n_out - whole, shift, events,
+                n_events, first);
     }
 }
 
@@ -600,8 +602,9 @@ void esnn_clear(int32_t *current, size_t n) {
     }
 }
 
-void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
+INNER void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                      size_t stride, const int32_t *last, uint32_t factor, uint32_t even,
+                      uint32_t odd) {
     for (; current != last; current += ESNN_TILE, rows += stride) {
         uint32_t e0 = even, e1 = even, e2 = even, e3 = even;
         uint32_t o0 = odd, o1 = odd, o2 = odd, o3 = odd;
@@ -624,8 +627,9 @@ void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int
     }
 }
 
-void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
+INNER void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end,
+                       int32_t *current, size_t stride, const int32_t *last, uint32_t factor,
+                       uint32_t even, uint32_t odd) {
     for (; current != last; current += ESNN_TILE4, rows += stride) {
         uint32_t lanes[16];
         const uint16_t *event = events;
