@@ -79,7 +79,11 @@ CRC_START = 16
 SLOT_SIZE = 24
 LIST = 256
 ROW_WORDS = 4
-ANALOG_INPUT, SPIKE_INPUT, PLAIN_LIF, NEURON, INTEGRATOR_KIND, LINEAR_KIND, DELAY_KIND = range(7)
+TILE = 16
+(
+    ANALOG_INPUT, SPIKE_INPUT, PLAIN_LIF, NEURON, INTEGRATOR_KIND, LINEAR_KIND, DELAY_KIND,
+    LIF_IN_BLOCKS,
+) = range(8)  # fmt: skip
 DENSE_8, DENSE_4, DENSE_2, DENSE_VALUES, CONV, POOL, DELAYED_SYNAPSES = range(7)
 SPIKE_COUNT, POTENTIAL, SOFTMAX_SUM, FIRST_SPIKE = range(4)
 NAMES = ("names", "classes", "units")
@@ -142,11 +146,28 @@ def arena_bytes(graph: Graph) -> int:
         if isinstance(part, DelayLine):
             total += (int(part.delays.max()) + 1) * bits
         else:
-            total += 4 * state_words(part) * part.size
+            total += 4 * state_words(part) * part.size + align(_blocks(graph, part))
         if not isinstance(part, AnalogInput):
             total += align(2 * part.size)
         total += graph.history(part.name) * (align(2 * part.size) if part.emits_values else bits)
     return total + 4 * graph.size(graph.readout.population)
+
+
+def _blocks(graph: Graph, part: Input | Population) -> int:
+    """How many blocks a part has that the core updates each by itself; 0 where it does not.
+
+    That are plain LIF neurons without bias that only projections in such blocks lead to.
+    """
+    if not isinstance(part, LIF) or not part.plain or np.any(part.bias):
+        return 0
+    blocks = set()
+    for p in graph.projections:
+        if p.target == part.name:
+            if isinstance(p, Dense) and len(p.weights) <= TILE and _dense_kind(graph, p) == DENSE_8:
+                blocks.add(p.blocks)
+            else:
+                blocks.add(1)
+    return max(blocks) if len(blocks) == 1 and blocks != {1} else 0
 
 
 def state_words(part: Input | Population) -> int:
@@ -229,6 +250,7 @@ def _pack_population(
     flags, bits = 0, 0
     if isinstance(part, LIF):
         kind = PLAIN_LIF if part.plain else NEURON
+        kind = LIF_IN_BLOCKS if _blocks(graph, part) else kind
         flags, rest = _pack_neurons(part, body)
         bits = part.bits if part.emits_values else 0
     elif isinstance(part, Integrator):
@@ -618,7 +640,7 @@ def _unpack_input(read: _Reader, at: int, name: str, units: tuple[str, ...]) -> 
 def _unpack_population(read: _Reader, at: int, name: str, names: list[str]) -> Population:
     kind, bits, flags, size, *_ = read.record(POPULATION, at)
     at += POPULATION.size
-    if kind in (PLAIN_LIF, NEURON):
+    if kind in (PLAIN_LIF, NEURON, LIF_IN_BLOCKS):
         return _unpack_neurons(read, at, name, flags, size)
     if kind == INTEGRATOR_KIND:
         decay, bias, table, shift, activation = read.record(INTEGRATOR, at)

@@ -72,6 +72,8 @@ def of_image(image: bytes) -> Kernels:
 def _population(kind: int, free: bool) -> str:
     if kind == blob.PLAIN_LIF:
         return "fused LIF, wrap-free" if free else "fused LIF, saturating"
+    if kind == blob.LIF_IN_BLOCKS:
+        return "fused LIF, block by block" if free else "fused LIF, saturating"
     return _KINDS[kind]
 
 

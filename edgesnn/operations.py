@@ -25,6 +25,7 @@ POPULATIONS = {
     blob.INTEGRATOR_KIND: Operation("ESNN_INTEGRATOR", "esnn_op_integrator"),
     blob.LINEAR_KIND: Operation("ESNN_LINEAR_STATE", "esnn_op_linear_state"),
     blob.DELAY_KIND: Operation("ESNN_DELAY_LINE", "esnn_op_delay_line"),
+    blob.LIF_IN_BLOCKS: Operation("ESNN_LIF_BLOCKS", "esnn_op_lif_blocks"),
 }
 PROJECTIONS = {
     blob.DENSE_8: Operation("ESNN_DENSE8", "esnn_op_dense8"),
@@ -43,37 +44,56 @@ READOUTS = {
 }
 
 
+SINGLE = "_single"  # ends the name of an operation that is for one block from one source only
+
+
 class Kinds(NamedTuple):
-    """Kinds of the records of images, as the format numbers them."""
+    """Kinds of the records of images, as the format numbers them.
+
+    Attributes:
+        many: those of dense projections that occur with several blocks or sources.
+    """
 
     populations: frozenset[int]
     projections: frozenset[int]
     readouts: frozenset[int]
+    many: frozenset[int]
 
 
 def kinds_of(images: Sequence[bytes]) -> Kinds:
     """What occurs in any of the images, which `blob` made or has read; inputs left out."""
-    populations, projections, readouts = set(), set(), set()
+    populations, projections, readouts, many = set(), set(), set(), set()
     for image in images:
         _, _, _, _, _, _, _, n_populations, n_projections, first, then, _, readout, *_ = (
             blob.HEADER.unpack_from(image)
         )
         populations |= {image[first + k * blob.POPULATION_SIZE] for k in range(1, n_populations)}
-        projections |= {image[then + k * blob.PROJECTION_SIZE] for k in range(n_projections)}
         readouts.add(readout)
-    return Kinds(frozenset(populations), frozenset(projections), frozenset(readouts))
+        for k in range(n_projections):
+            at = then + k * blob.PROJECTION_SIZE
+            projections.add(image[at])
+            blocks, *_, sources = blob.DENSE.unpack_from(image, at + blob.PROJECTION.size)
+            if image[at] < blob.DENSE_VALUES and (blocks > 1 or sources > 0):
+                many.add(image[at])
+    return Kinds(*map(frozenset, (populations, projections, readouts, many)))
 
 
 def table(images: Sequence[bytes], names: Sequence[str]) -> str:
     """The C file for the images; `names` says in it whose they are."""
     kinds = kinds_of(images)
+    projections = {
+        kind: known._replace(symbol=known.symbol + SINGLE)
+        if kind < blob.DENSE_VALUES and kind not in kinds.many
+        else known
+        for kind, known in PROJECTIONS.items()
+    }
     parts = [
         f"/* The operations of {', '.join(names).replace('*/', '* /')}, and no others: made by\n"
         " * `edgesnn operations`, in place of firmware/core/esnn_operations.c.\n"
         " * SPDX-License-Identifier: Apache-2.0 */\n"
         '#include "esnn_internal.h"\n',
         _array("population", POPULATIONS, kinds.populations),
-        _array("projection", PROJECTIONS, kinds.projections),
+        _array("projection", projections, kinds.projections),
         _array("readout", READOUTS, kinds.readouts),
     ]
     return "\n".join(parts)

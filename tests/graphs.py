@@ -175,16 +175,44 @@ def population(dice: Dice, name: str, size: int, before: list[Input | Population
     return linear_state(dice, name, size) if kind == "linear" else lif(dice, name, size)
 
 
-def dense(dice: Dice, source: Input | Population, target: Population) -> Dense:
+def dense(
+    dice: Dice, source: Input | Population, target: Population, blocks: int = 0, bits: int = 0
+) -> Dense:
+    """Of any blocks and width where none are given."""
     shared = [b for b in (1, 2, 3) if source.size % b == 0 and target.size % b == 0]
-    blocks = dice.pick(*shared)
-    bits = dice.pick(8, 8, 4, 2)
+    blocks = blocks or dice.pick(*shared)
+    bits = bits or dice.pick(8, 8, 4, 2)
     half = 1 << (bits - 1)
     weights = dice.array(np.int8, (target.size // blocks, source.size // blocks), -half, half - 1)
     adapts = isinstance(target, LIF) and target.adaptation is not None
     port = Port.THRESHOLD if adapts and dice.maybe(0.4) else Port.CURRENT
     shift = dice.number(0, 2 if source.emits_values else 9)
     return Dense(source.name, target.name, weights, shift, blocks, bits, port)
+
+
+def memory(
+    dice: Dice, target: LIF, parts: list[Input | Population]
+) -> tuple[LIF, list[Projection]] | None:
+    """Plain neurons in blocks and what enters them, as in an LMU; None where nothing can."""
+    blocks = dice.pick(*(b for b in range(2, 38) if target.size % b == 0), 1)
+    sources = [p for p in parts if p.size % blocks == 0 and not p.emits_values]
+    if blocks == 1 or target.size // blocks > 20 or not sources:
+        return None
+    high = dice.pick(0, 5000, 32767)
+    neurons = LIF(
+        target.name,
+        dice.array(np.uint16, 1, max(0, high - 600), high),
+        dice.array(np.int32, target.size, int(target.fire), dice.pick(1, 40, 5000, 1 << 20)),
+        zeros(target.size) if dice.maybe(0.9) else dice.array(np.int32, target.size, -9, 9),
+        dice.pick(*(r for r in Reset if r is not Reset.SUBTRACT_RESIDUE)),
+        fire=target.fire,
+    )
+    bits = dice.pick(8, 8, 8, 4)
+    entering = [
+        dense(dice, dice.pick(*sources), neurons, blocks, bits)
+        for _ in range(dice.pick(1, 2, 2, 3))
+    ]
+    return neurons, entering  # type: ignore[return-value]
 
 
 def delayed(dice: Dice, source: Input | Population, target: Population) -> DelayedSynapses:
@@ -285,8 +313,12 @@ def _graph(dice: Dice) -> Graph:
         at = dice.number(1, parts.index(source))
         parts.insert(at, DelayLine("late", source.name, delays))
         projections.insert(at - 1, [])
-    for target, entering in zip(parts[1:], projections, strict=True):
+    for number, (target, entering) in enumerate(zip(parts[1:], projections, strict=True)):
         if isinstance(target, DelayLine):
+            continue
+        made_of_blocks = memory(dice, target, parts) if isinstance(target, LIF) else None
+        if made_of_blocks is not None and not entering and target.plain and dice.maybe():
+            parts[1 + number], projections[number] = made_of_blocks
             continue
         alike, bits = dice.maybe(0.4), dice.pick(8, 4, 2)  # such projections share a record
         half = 1 << (bits - 1)

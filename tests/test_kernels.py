@@ -17,6 +17,7 @@ import pytest
 from native import CORE, FIRMWARE, STRICT, call, tool
 
 DSP = "ESNN_KERNELS_DSP"
+MET = 2  # ESNN_MET
 EXPECTED = {
     "-mcpu=cortex-m0": "ESNN_KERNELS_THUMB1",
     "-mcpu=cortex-m0plus": "ESNN_KERNELS_THUMB1",
@@ -138,11 +139,30 @@ def test_a_block_gets_its_own_events(portable: ctypes.CDLL) -> None:
         events = np.flatnonzero(spikes).astype(np.uint16)
         current = rng.integers(-1000, 1000, (9, n_out)).astype(np.int32)
         expected = current + (spikes @ weights[:, :n_out].astype(np.int64) << 2)
-        size = ctypes.c_size_t
+        size, met = ctypes.c_size_t, np.zeros(9, np.uint8)
         portable.esnn_blocks_events_portable(
-            at(current), at(weights), size(n_in), size(n_out), 2, at(events), size(len(events))
-        )
+            at(current), at(weights), size(n_in), size(n_out), 2, at(events), size(len(events)),
+            at(met),
+        )  # fmt: skip
         np.testing.assert_array_equal(current, expected)
+        np.testing.assert_array_equal(met, MET * spikes.any(axis=1))
+
+
+def test_blocks_decay_until_they_rest_and_are_met_again_after_a_spike(
+    portable: ctypes.CDLL,
+) -> None:
+    rests, decays = 0, 1
+    v = np.array([[0, 0], [0, 3], [100, 0], [5, 7]], np.int32)
+    current = np.array([[9, 9], [9, 9], [300, 0], [1, 1]], np.int32)
+    threshold = np.full_like(v, 200)
+    met, events = np.array([decays, decays, MET, MET], np.uint8), np.zeros(8, np.uint16)
+    n, size = v.shape[1], ctypes.c_size_t
+    fired = portable.esnn_lif_blocks_portable(
+        at(v), at(current), at(threshold), 1 << 14, size(len(v)), size(n), at(met), at(events)
+    )
+    np.testing.assert_array_equal(v, [[0, 0], [0, 2], [350, 0], [4, 5]])
+    np.testing.assert_array_equal(met, [rests, decays, MET, decays])
+    np.testing.assert_array_equal(events[:fired], [4])
 
 
 @pytest.mark.parametrize("decay", [0, 1, 16384, 29491, 32767])

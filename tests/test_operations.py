@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import equality
@@ -74,12 +75,21 @@ def table(tmp_path: Path) -> Path:
 def test_it_lists_what_the_models_use(table: Path) -> None:
     assert LISTED.findall(table.read_text()) == [
         ("ESNN_LIF", "esnn_op_lif"),
-        ("ESNN_DENSE8", "esnn_op_dense8"),
+        ("ESNN_DENSE8", "esnn_op_dense8_single"),
         ("ESNN_SPIKE_COUNT", "esnn_op_spike_count"),
     ]
     both = operations.table([blob.pack_image(layers()), blob.pack_image(convolution())], ["two"])
     assert ("ESNN_CONV", "esnn_op_conv") in LISTED.findall(both)
-    assert ("ESNN_DENSE8", "esnn_op_dense8") in LISTED.findall(both)
+    assert ("ESNN_DENSE8", "esnn_op_dense8_single") in LISTED.findall(both)
+
+
+def test_blocks_and_merged_projections_need_more_than_single_ones() -> None:
+    hidden = layers()
+    recurrent = Dense("hidden", "hidden", np.ones((33, 33), np.int8))
+    merged = replace(hidden, projections=(hidden.projections[0], recurrent, hidden.projections[1]))
+    source = operations.table([blob.pack_image(merged)], ["merged"])
+    assert ("ESNN_DENSE8", "esnn_op_dense8") in LISTED.findall(source)
+    assert "_single" not in source
 
 
 def test_it_knows_every_operation_of_the_core() -> None:
@@ -120,7 +130,8 @@ def test_firmware_with_it_runs_its_models_and_refuses_others(
     out = tmp_path / "firmware" / BOARD
     call([tool("make"), "-C", FIRMWARE, f"BOARD={BOARD}", f"OPERATIONS={table}", f"OUT={out}"])
     symbols = call([tool("arm-none-eabi-nm"), out / "edgesnn.elf"]).decode()
-    assert "esnn_op_dense8" in symbols
+    assert "esnn_op_dense8_single" in symbols
+    assert "esnn_blocks_events" not in symbols
     assert "esnn_op_conv" not in symbols
     assert "esnn_tiles4" not in symbols
     monkeypatch.setenv("EDGESNN_FIRMWARE", str(out.parent))

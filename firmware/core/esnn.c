@@ -15,6 +15,10 @@ static int32_t *scores_of(const esnn_model *m) {
     return esnn_words(m->arena, h->arena_bytes - 4u * scores_count(h));
 }
 
+static int is_lif(const esnn_population *p) {
+    return p->kind == ESNN_LIF || p->kind == ESNN_LIF_BLOCKS;
+}
+
 /* Whether the membranes of a plain LIF population provably stay below 2^30. Where |v| <= V, the
  * next one is at most V decay + 1/2 + current + threshold: not above V for the V taken here. */
 ESNN_ONCE static int stays_free(const esnn_header *h, uint16_t k) {
@@ -57,7 +61,7 @@ ESNN_ONCE esnn_status esnn_load(esnn_model *m, const void *image, size_t size, v
     for (uint16_t k = 1; k < h->n_populations; k++) {
         if (esnn_largest_current(h, k, ESNN_PORT_CURRENT) >= ESNN_CURRENT_BOUND) {
             slots[k].flags = ESNN_SATURATES;
-        } else if (esnn_populations_of(m->image)[k].kind == ESNN_LIF && stays_free(h, k)) {
+        } else if (is_lif(&esnn_populations_of(m->image)[k]) && stays_free(h, k)) {
             slots[k].flags = ESNN_FREE;
         }
     }
@@ -80,7 +84,8 @@ ESNN_ONCE void esnn_reset(esnn_model *m) {
 }
 
 /* whether the sources of a projection have emitted nothing for as long as it looks back */
-static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projection *q) {
+ESNN_RARE ESNN_APART static int silent(const esnn_model *m, const esnn_slot *slots,
+                                       const esnn_projection *q) {
     const uint32_t quiet = slots[q->source].quiet;
     if (quiet == 0) {
         return 0;
@@ -100,65 +105,37 @@ static int silent(const esnn_model *m, const esnn_slot *slots, const esnn_projec
 }
 
 /* the input of a population before any projection adds to it */
-static esnn_currents prepare(const esnn_model *m, const esnn_population *p, uint32_t bias) {
-    esnn_currents in = {esnn_words(m->arena, m->currents), NULL};
+static void prepare(const esnn_model *m, const esnn_population *p, uint32_t bias,
+                    esnn_currents *in) {
+    in->current = esnn_words(m->arena, m->currents);
     if (bias != 0) {
-        memcpy(in.current, m->image + bias, 4u * (size_t)p->size);
+        memcpy(in->current, m->image + bias, 4u * (size_t)p->size);
     } else {
-        esnn_clear(in.current, p->size);
+        esnn_clear(in->current, p->size);
     }
     if (m->raised != 0) {
-        in.raised = esnn_words(m->arena, m->raised);
-        esnn_clear(in.raised, p->size);
+        in->raised = esnn_words(m->arena, m->raised);
+        esnn_clear(in->raised, p->size);
     }
-    return in;
 }
 
 /* what one projection, which is not silent, adds */
 static void add(const esnn_model *m, const esnn_projection *q, const esnn_currents *in,
                 const int16_t *frame, esnn_result *out) {
-    const int16_t *values = NULL;
-    uint32_t *work = &out->synops;
-    if (esnn_populations_of(m->image)[q->source].bits != 0) {
-        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-        values = (const int16_t *)esnn_halves(m->arena, source->output);
-        values = q->source == 0 ? frame : values;
-        work = &out->macs;
-    }
+    const esnn_projection_operation *operation = esnn_projection_operations[q->kind];
     int32_t *target = q->port == ESNN_PORT_THRESHOLD ? in->raised : in->current;
-    *work += esnn_projection_operations[q->kind]->project(m, q, target, values);
-}
-
-/* the input of one population, with a NULL current where it cannot raise a membrane */
-static esnn_currents sum_currents(const esnn_model *m, const esnn_population *p,
-                                  const esnn_slot *slot, const int16_t *frame, esnn_result *out) {
-    const esnn_projection *q = esnn_projections_of(m->image) + p->first_projection;
-    const esnn_projection *end = q + p->n_projections;
-    esnn_currents in = {NULL, NULL};
-    uint32_t bias = p->as.neurons.bias;
-    if (p->kind != ESNN_LIF) {
-        bias = esnn_bias_of(p);
-        in = prepare(m, p, bias);
-        if (p->kind == ESNN_LINEAR_STATE) {
-            out->macs += (uint32_t)p->size * p->as.linear.order;
-        }
-    } else if (slot->n_events > 0 || bias != 0) {
-        in = prepare(m, p, bias);
+    if (q->kind <= ESNN_DENSE2 || esnn_populations_of(m->image)[q->source].bits == 0) {
+        out->synops += operation->project(m, q, target, NULL);
+        return;
     }
-    for (; q != end; q++) {
-        if (!silent(m, esnn_slots_of(m->arena), q)) {
-            if (in.current == NULL) {
-                in = prepare(m, p, bias);
-            }
-            add(m, q, &in, frame, out);
-        }
-    }
-    return in;
+    const uint32_t output = esnn_slots_of(m->arena)[q->source].output;
+    const int16_t *values = (const int16_t *)esnn_halves(m->arena, output);
+    out->macs += operation->project(m, q, target, q->source == 0 ? frame : values);
 }
 
 /* keep what a population, or the input, put out, for projections with delays */
-static void remember(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
-                     const uint16_t *output) {
+ESNN_RARE static void remember(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                               const uint16_t *output) {
     slot->head = (uint16_t)(slot->head + 1u < p->history ? slot->head + 1u : 0u);
     const uint32_t bytes = esnn_history_bytes(p);
     uint8_t *row = m->arena + slot->history + slot->head * bytes;
@@ -186,33 +163,62 @@ static void emitted(const esnn_model *m, const esnn_population *p, esnn_slot *sl
     }
 }
 
+/* the first of the largest scores */
+static uint16_t largest(const int32_t *scores, uint16_t n) {
+    uint16_t found = 0;
+    int32_t most = scores[0];
+    for (uint16_t k = 1; k < n; k++) {
+        if (scores[k] > most) {
+            most = scores[k];
+            found = k;
+        }
+    }
+    return found;
+}
+
 /* frame: the analog values, NULL for a spike input, whose events are in its slot */
-static void step(esnn_model *m, const int16_t *frame, esnn_result *out) {
+static esnn_status step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_header *h = esnn_header_of(m->image);
-    const esnn_population *first = esnn_populations_of(m->image), *p = first;
-    const esnn_population *end = first + h->n_populations;
-    esnn_slot *slot = esnn_slots_of(m->arena);
+    const esnn_population *p = esnn_populations_of(m->image), *end = p + h->n_populations;
+    const esnn_projection *q = esnn_projections_of(m->image);
+    esnn_slot *slots = esnn_slots_of(m->arena), *slot = slots;
     *out = (esnn_result){.scores = scores_of(m), .n_scores = scores_count(h)};
     emitted(m, p, slot,
             frame != NULL ? (const uint16_t *)frame : esnn_halves(m->arena, slot->output));
     for (p++, slot++; p != end; p++, slot++) {
-        const esnn_currents in = sum_currents(m, p, slot, frame, out);
+        /* a plain LIF population has a NULL current where nothing can raise a membrane */
+        esnn_currents in = {NULL, NULL};
+        uint32_t bias = p->as.neurons.bias;
+        if (!is_lif(p)) {
+            bias = esnn_bias_of(p);
+            prepare(m, p, bias, &in);
+            if (p->kind == ESNN_LINEAR_STATE) {
+                out->macs += (uint32_t)p->size * p->as.linear.order;
+            }
+        } else if (slot->n_events > 0 || bias != 0) {
+            prepare(m, p, bias, &in);
+        }
+        for (const esnn_projection *last = q + p->n_projections; q != last; q++) {
+            if (slots[q->source].quiet == 0 || !silent(m, slots, q)) {
+                if (in.current == NULL) {
+                    prepare(m, p, bias, &in);
+                }
+                add(m, q, &in, frame, out);
+            }
+        }
         esnn_population_operations[p->kind]->update(m, p, slot, &in);
         emitted(m, p, slot, esnn_halves(m->arena, slot->output));
         out->spikes += slot->n_events;
     }
     const uint16_t answer = h->readout_population;
-    esnn_readout_operations[h->readout]->read(m, &first[answer], &esnn_slots_of(m->arena)[answer],
-                                              scores_of(m));
+    esnn_readout_operations[h->readout]->read(m, &esnn_populations_of(m->image)[answer],
+                                              &slots[answer], scores_of(m));
     if (m->step != UINT32_MAX) {
         m->step++;
     }
     out->step = m->step;
-    for (uint16_t k = 1; k < out->n_scores; k++) {
-        if (out->scores[k] > out->scores[out->label]) {
-            out->label = k;
-        }
-    }
+    out->label = largest(out->scores, out->n_scores);
+    return ESNN_OK;
 }
 
 /* analog values: how many are not 0; ESNN_ERR_INPUT where one is wider than the input takes */
@@ -238,20 +244,16 @@ esnn_status esnn_step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     esnn_slot *slot = esnn_slots_of(m->arena);
     if (input->kind == ESNN_ANALOG_INPUT) {
         const esnn_status status = take_values(input, slot, frame);
-        if (status == ESNN_OK) {
-            step(m, frame, out);
-        }
-        return status;
+        return status == ESNN_OK ? step(m, frame, out) : status;
     }
-    uint16_t *events = esnn_halves(m->arena, slot->output);
-    slot->n_events = 0;
-    for (uint16_t k = 0; k < input->size; k++) {
+    uint16_t *events = esnn_halves(m->arena, slot->output), *event = events;
+    for (size_t k = 0, n = input->size; k < n; k++) {
         if (frame[k] != 0) {
-            events[slot->n_events++] = k;
+            *event++ = (uint16_t)k;
         }
     }
-    step(m, NULL, out);
-    return ESNN_OK;
+    slot->n_events = (uint32_t)(event - events);
+    return step(m, NULL, out);
 }
 
 esnn_status esnn_step_events(esnn_model *m, const uint16_t *events, size_t n, esnn_result *out) {
@@ -272,8 +274,7 @@ esnn_status esnn_step_events(esnn_model *m, const uint16_t *events, size_t n, es
         memcpy(esnn_halves(m->arena, slot->output), events, n * sizeof *events);
     }
     slot->n_events = (uint32_t)n;
-    step(m, NULL, out);
-    return ESNN_OK;
+    return step(m, NULL, out);
 }
 
 size_t esnn_events(const esnn_model *m, uint16_t population, const uint16_t **events) {
@@ -293,7 +294,7 @@ size_t esnn_size(const esnn_model *m, uint16_t population) {
     return esnn_populations_of(m->image)[population].size;
 }
 
-uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
+ESNN_RARE uint32_t esnn_digest(const esnn_model *m, uint32_t crc) {
     const esnn_header *h = esnn_header_of(m->image);
     const esnn_population *p = esnn_populations_of(m->image);
     const esnn_slot *slots = esnn_slots_of(m->arena);

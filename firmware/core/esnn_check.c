@@ -179,6 +179,17 @@ ESNN_ONCE static esnn_status check_input(const esnn_header *h, const esnn_popula
     return ESNN_OK;
 }
 
+/* whether all projections into a population are of int8 weights and in the same blocks */
+ESNN_ONCE static int in_blocks(const esnn_population *p, const esnn_projection *q) {
+    const uint16_t blocks = q->as.dense.blocks;
+    int alike = p->n_projections > 0;
+    for (uint16_t j = 0; j < p->n_projections && alike; j++) {
+        alike = q[j].kind == ESNN_DENSE8 && q[j].as.dense.blocks == blocks &&
+                q[j].as.dense.n_out <= ESNN_TILE;
+    }
+    return alike && blocks > 1;
+}
+
 /* what all projections have in common; the projections into population k must follow one another
  * from number `first` */
 ESNN_ONCE static esnn_status check_heads(const esnn_header *h, uint16_t k, uint32_t first) {
@@ -196,7 +207,8 @@ ESNN_ONCE static esnn_status check_heads(const esnn_header *h, uint16_t k, uint3
             return ESNN_ERR_FORMAT;
         }
     }
-    return ESNN_OK;
+    return p->kind != ESNN_LIF_BLOCKS || in_blocks(p, q - p->n_projections) ? ESNN_OK
+                                                                            : ESNN_ERR_FORMAT;
 }
 
 ESNN_ONCE static esnn_status check_population(const esnn_header *h, uint16_t k) {
@@ -240,13 +252,15 @@ ESNN_ONCE static esnn_status check_projections(const esnn_header *h, uint16_t k)
                                                                                 : ESNN_ERR_BOUND;
 }
 
-ESNN_ONCE static uint32_t state_bytes(const esnn_population *p) {
+ESNN_ONCE static uint32_t state_bytes(const esnn_header *h, const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     switch (p->kind) {
     case ESNN_NEURON:
         return 4u * p->size *
                (1u + (n->synaptic_decay != 0) + (n->inhibitory_decay != 0) +
                 ((p->flags & ESNN_ADAPTS) != 0 ? 2u : 0u));
+    case ESNN_LIF_BLOCKS:
+        return 4u * p->size + esnn_align(esnn_blocks_of((const uint8_t *)h, p));
     case ESNN_DELAY_LINE:
         return 4u * esnn_bit_words(p->size) * (p->as.delay.longest + 1u);
     case ESNN_ANALOG_INPUT:
@@ -282,7 +296,7 @@ ESNN_ONCE uint64_t esnn_lay_out(const esnn_header *h, esnn_model *m, esnn_slot *
     uint64_t at = m->list + esnn_align(2u * list);
     for (uint16_t k = 0; k < h->n_populations; k++, p++) {
         const uint32_t output = p->kind != ESNN_ANALOG_INPUT ? esnn_align(2u * p->size) : 0u;
-        const uint32_t state = state_bytes(p);
+        const uint32_t state = state_bytes(h, p);
         if (slots != NULL) {
             slots[k] = (esnn_slot){.state = (uint32_t)at};
             slots[k].output = slots[k].state + state;

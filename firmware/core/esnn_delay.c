@@ -39,8 +39,8 @@ ESNN_ONCE static esnn_status check_line(const esnn_header *h, const esnn_populat
 }
 
 /* The ring has a row of bits for each step to come; a spike is entered where it arrives. */
-static void update_line(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
-                        const esnn_currents *in) {
+ESNN_RARE static void update_line(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                                  const esnn_currents *in) {
     const esnn_delay_line *d = &p->as.delay;
     const esnn_slot *source = &esnn_slots_of(m->arena)[d->source];
     const uint16_t *arrived = esnn_halves(m->arena, source->output);
@@ -123,8 +123,8 @@ ESNN_ONCE static esnn_status check_delayed(const esnn_header *h, const esnn_proj
 }
 
 /* add `value` times the weights of source neuron j that are so late; returns their number */
-static uint32_t arrive(const esnn_model *m, const esnn_projection *q, int32_t *current, uint32_t j,
-                       uint32_t delay, int32_t value) {
+ESNN_RARE static uint32_t arrive(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                 uint32_t j, uint32_t delay, int32_t value) {
     const uint8_t *image = m->image;
     const esnn_delayed *d = &q->as.delayed;
     const uint16_t *ends = esnn_u16(image, d->ends) + j * (d->longest + 1u);
@@ -146,8 +146,9 @@ static uint32_t arrive(const esnn_model *m, const esnn_projection *q, int32_t *c
 }
 
 /* synapses without delay: what the source emits is at hand, and its history is not kept */
-static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
-                                const esnn_slot *source, int32_t *current, const int16_t *values) {
+ESNN_RARE static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
+                                          const esnn_slot *source, int32_t *current,
+                                          const int16_t *values) {
     const esnn_delayed *d = &q->as.delayed;
     const int8_t *weights = (const int8_t *)(m->image + q->weights);
     const uint32_t *starts = starts_of(m->image, d);
@@ -178,8 +179,8 @@ static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
     return met;
 }
 
-static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                                const int16_t *values) {
+ESNN_RARE static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q,
+                                          int32_t *current, const int16_t *values) {
     const esnn_delayed *d = &q->as.delayed;
     const esnn_population *p = &esnn_populations_of(m->image)[q->source];
     const esnn_slot *slot = &esnn_slots_of(m->arena)[q->source];

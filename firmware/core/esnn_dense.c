@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "esnn_internal.h"
 
+/* a kernel of its own for each width, for spikes whose sums cannot leave 30 bits */
 typedef void kernel(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                     uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 
@@ -17,6 +18,69 @@ ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_projection *
     const uint32_t words = ((uint32_t)d->n_out * d->bits + 31u) / 32u; /* at most 2^14 */
     return esnn_inside(h, q->weights, 4u * d->n_in * words) ? ESNN_OK : ESNN_ERR_FORMAT;
 }
+
+/* ---- one block from one source: one call of a kernel ---- */
+
+static int is_single(const esnn_dense *d) { return d->n_sources == 0 && d->blocks == 1; }
+
+ESNN_ONCE static esnn_status check_single(const esnn_header *h, const esnn_projection *q,
+                                          uint16_t bits) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_population *source = &esnn_populations_of((const uint8_t *)h)[q->source];
+    if (!is_single(d)) {
+        return ESNN_ERR_OPERATION;
+    }
+    return d->bits == bits && d->sources == 0 && source->bits == 0 ? check(h, q, source->size)
+                                                                   : ESNN_ERR_FORMAT;
+}
+
+ESNN_APART static uint32_t project_single(const esnn_model *m, const esnn_projection *q,
+                                          int32_t *current, kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+    const uint32_t n = source->n_events;
+    add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
+        esnn_halves(m->arena, source->output), n, 0);
+    return n * d->n_out;
+}
+
+ESNN_ONCE static esnn_status check_single8(const esnn_header *h, const esnn_projection *q) {
+    return check_single(h, q, 8);
+}
+
+static uint32_t project_single8(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    (void)values;
+    return project_single(m, q, current, esnn_dense_events);
+}
+
+const esnn_projection_operation esnn_op_dense8_single = {check_single8, project_single8};
+
+ESNN_ONCE static esnn_status check_single4(const esnn_header *h, const esnn_projection *q) {
+    return check_single(h, q, 4);
+}
+
+static uint32_t project_single4(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    (void)values;
+    return project_single(m, q, current, esnn_dense4_events);
+}
+
+const esnn_projection_operation esnn_op_dense4_single = {check_single4, project_single4};
+
+ESNN_ONCE static esnn_status check_single2(const esnn_header *h, const esnn_projection *q) {
+    return check_single(h, q, 2);
+}
+
+static uint32_t project_single2(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    (void)values;
+    return project_single(m, q, current, esnn_dense2_events);
+}
+
+const esnn_projection_operation esnn_op_dense2_single = {check_single2, project_single2};
+
+/* ---- the same, and merged from several sources, or in blocks ---- */
 
 /* neurons of all the sources of a projection, all of which emit spikes; 0: it is not sound */
 ESNN_ONCE static uint32_t sources_size(const esnn_header *h, const esnn_projection *q) {
@@ -42,50 +106,90 @@ ESNN_ONCE static uint32_t sources_size(const esnn_header *h, const esnn_projecti
     return size;
 }
 
-/* a kernel of its own for each width, for spikes whose sums cannot leave 30 bits */
-ESNN_ONCE static esnn_status check_events(const esnn_header *h, const esnn_projection *q,
-                                          uint16_t bits) {
+ESNN_ONCE static esnn_status check_many(const esnn_header *h, const esnn_projection *q,
+                                        uint16_t bits) {
     const uint32_t size = sources_size(h, q);
     return q->as.dense.bits == bits && size > 0 ? check(h, q, size) : ESNN_ERR_FORMAT;
 }
 
-/* the events of all sources in one list: what the fixed cost of a tile is paid for only once */
-static uint32_t project_sources(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                                kernel *add) {
-    const esnn_dense *d = &q->as.dense;
-    const int8_t *weights = (const int8_t *)(m->image + q->weights);
+/* n events, numbered from `first` on */
+static inline void append(uint16_t *to, const uint16_t *event, size_t n, uint32_t first) {
+    for (const uint16_t *end = event + n; event != end;) {
+        *to++ = (uint16_t)(first + *event++);
+    }
+}
+
+#if defined(__ARM_FEATURE_UNALIGNED)
+
+typedef uint32_t __attribute__((may_alias, aligned(2))) pair; /* of events, anywhere */
+
+/* the same two at a time: one more is read and written where n is odd */
+static inline void append_pairs(uint16_t *to, const uint16_t *event, size_t n, uint32_t first) {
+    const uint32_t both = first * 0x10001u;
+    for (const uint16_t *end = event + n; event < end; event += 2, to += 2) {
+        *(pair *)to = *(const pair *)event + both;
+    }
+}
+
+#else
+#define append_pairs append
+#endif
+
+/* how far the sources of a projection have been read */
+typedef struct {
+    size_t source, event;
+    uint32_t first; /* the first neuron of the source */
+} position;
+
+/* Put together the events of all sources from a position on, as many as the list holds; returns
+ * their number. In a frame of its own, which is gone when a kernel is called. */
+ESNN_APART static size_t gather(const esnn_model *m, const esnn_dense *d, position *from) {
     const esnn_population *populations = esnn_populations_of(m->image);
     const esnn_slot *slots = esnn_slots_of(m->arena);
     const uint16_t *sources = esnn_u16(m->image, d->sources);
     uint16_t *list = esnn_halves(m->arena, m->list);
-    uint32_t first = 0, held = 0, met = 0;
-    for (uint16_t k = 0; k < d->n_sources; k++) {
-        const esnn_slot *source = &slots[sources[k]];
-        const uint16_t *event = esnn_halves(m->arena, source->output);
-        const uint16_t *last = event + source->n_events;
-        met += source->n_events;
-        while (event != last) {
-            const size_t here = (size_t)(last - event), room = ESNN_LIST_MOST - held;
-            const uint16_t *end = event + (here < room ? here : room);
-            while (event != end) {
-                list[held++] = (uint16_t)(first + *event++);
-            }
-            if (held == ESNN_LIST_MOST) {
-                add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);
-                held = 0;
-            }
+    const size_t room = d->n_in < ESNN_LIST_MOST ? d->n_in : ESNN_LIST_MOST;
+    const uint16_t *source = sources + from->source, *last = sources + d->n_sources;
+    size_t held = 0, skipped = from->event;
+    uint32_t first = from->first;
+    for (; source != last; source++, skipped = 0) {
+        const esnn_slot *slot = &slots[*source];
+        const uint16_t *event = esnn_halves(m->arena, slot->output) + skipped;
+        const size_t n = slot->n_events - skipped;
+        if (n >= room - held) {
+            append(list + held, event, room - held, first);
+            skipped += room - held;
+            held = room;
+            break;
         }
-        first += populations[sources[k]].size;
+        append_pairs(list + held, event, n, first);
+        held += n;
+        first += populations[*source].size;
     }
-    if (held > 0) {
-        add(current, weights, d->n_in, d->n_out, q->shift, list, held, 0);
-    }
-    return met * d->n_out;
+    *from = (position){(size_t)(source - sources), skipped, first};
+    return held;
+}
+
+/* the events of all sources in one list: what the fixed cost of a tile is paid for only once */
+ESNN_APART static uint32_t project_sources(const esnn_model *m, const esnn_projection *q,
+                                           int32_t *current, kernel *add) {
+    const esnn_dense *d = &q->as.dense;
+    position at = {0, 0, 0};
+    size_t met = 0;
+    do {
+        const size_t n = gather(m, d, &at);
+        if (n > 0) {
+            add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
+                esnn_halves(m->arena, m->list), n, 0);
+        }
+        met += n;
+    } while (at.source < d->n_sources);
+    return (uint32_t)met * d->n_out;
 }
 
 /* many blocks, each a small projection of its own */
-static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                               kernel *add) {
+ESNN_RARE ESNN_APART static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q,
+                                                    int32_t *current, kernel *add) {
     const esnn_dense *d = &q->as.dense;
     const int8_t *weights = (const int8_t *)(m->image + q->weights);
     const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
@@ -105,66 +209,59 @@ static uint32_t project_blocks(const esnn_model *m, const esnn_projection *q, in
     return (uint32_t)n_events * d->n_out;
 }
 
-/* merged, or in blocks too large for a kernel of their own */
-static uint32_t project_many(const esnn_model *m, const esnn_projection *q, int32_t *current,
-                             kernel *add) {
-    return q->as.dense.n_sources > 0 ? project_sources(m, q, current, add)
-                                     : project_blocks(m, q, current, add);
+/* blocks that the kernel for them takes */
+ESNN_APART static uint32_t project_small_blocks(const esnn_model *m, const esnn_projection *q,
+                                                int32_t *current) {
+    const esnn_dense *d = &q->as.dense;
+    const esnn_slot *slots = esnn_slots_of(m->arena), *source = &slots[q->source];
+    const esnn_population *target = &esnn_populations_of(m->image)[q->target];
+    uint8_t *met =
+        target->kind == ESNN_LIF_BLOCKS ? esnn_met_of(m, target, &slots[q->target]) : NULL;
+    esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
+                       q->shift, esnn_halves(m->arena, source->output), source->n_events, met);
+    return source->n_events * d->n_out;
 }
 
-/* a projection that is neither is one call of its kernel */
-static inline int is_one(const esnn_dense *d) { return d->n_sources == 0 && d->blocks == 1; }
-
-static inline uint32_t project_one(const esnn_model *m, const esnn_projection *q, int32_t *current,
+/* whatever it is, but blocks that a kernel of their own takes */
+static inline uint32_t project_any(const esnn_model *m, const esnn_projection *q, int32_t *current,
                                    kernel *add) {
     const esnn_dense *d = &q->as.dense;
-    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-    const uint32_t n = source->n_events;
-    add(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out, q->shift,
-        esnn_halves(m->arena, source->output), n, 0);
-    return n * d->n_out;
+    if (d->n_sources > 0) {
+        return project_sources(m, q, current, add);
+    }
+    return d->blocks > 1 ? project_blocks(m, q, current, add) : project_single(m, q, current, add);
 }
 
 ESNN_ONCE static esnn_status check8(const esnn_header *h, const esnn_projection *q) {
-    return check_events(h, q, 8);
+    return check_many(h, q, 8);
 }
 
 static uint32_t project8(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
-    const esnn_dense *d = &q->as.dense;
     (void)values;
-    if (is_one(d)) {
-        return project_one(m, q, current, esnn_dense_events);
-    }
-    if (d->blocks > 1 && d->n_out <= ESNN_TILE) {
-        const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
-        esnn_blocks_events(current, (const int8_t *)(m->image + q->weights), d->n_in, d->n_out,
-                           q->shift, esnn_halves(m->arena, source->output), source->n_events);
-        return source->n_events * d->n_out;
-    }
-    return project_many(m, q, current, esnn_dense_events);
+    return q->as.dense.blocks > 1 && q->as.dense.n_out <= ESNN_TILE
+               ? project_small_blocks(m, q, current)
+               : project_any(m, q, current, esnn_dense_events);
 }
 
 ESNN_ONCE static esnn_status check4(const esnn_header *h, const esnn_projection *q) {
-    return check_events(h, q, 4);
+    return check_many(h, q, 4);
 }
 
 static uint32_t project4(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return is_one(&q->as.dense) ? project_one(m, q, current, esnn_dense4_events)
-                                : project_many(m, q, current, esnn_dense4_events);
+    return project_any(m, q, current, esnn_dense4_events);
 }
 
 ESNN_ONCE static esnn_status check2(const esnn_header *h, const esnn_projection *q) {
-    return check_events(h, q, 2);
+    return check_many(h, q, 2);
 }
 
 static uint32_t project2(const esnn_model *m, const esnn_projection *q, int32_t *current,
                          const int16_t *values) {
     (void)values;
-    return is_one(&q->as.dense) ? project_one(m, q, current, esnn_dense2_events)
-                                : project_many(m, q, current, esnn_dense2_events);
+    return project_any(m, q, current, esnn_dense2_events);
 }
 
 const esnn_projection_operation esnn_op_dense8 = {check8, project8};
@@ -186,7 +283,7 @@ typedef struct {
     uint32_t shift;
 } column;
 
-static column column_of(const uint8_t *weights, const esnn_dense *d, size_t o) {
+ESNN_RARE static column column_of(const uint8_t *weights, const esnn_dense *d, size_t o) {
     const size_t per_word = 32u / d->bits, k = o % (4u * per_word), tile = (o - k) / per_word;
     const size_t rest = (d->n_out + per_word - 1u) / per_word - tile;
     const size_t words = rest < 4u ? rest : 4u;
@@ -206,8 +303,9 @@ static column column_of(const uint8_t *weights, const esnn_dense *d, size_t o) {
 
 /* One block, whose source neurons start at number `first`, with sums exact in 64 bits: of the n
  * spikes that are listed, or of all values. */
-static void project_wide(const esnn_projection *q, const uint8_t *weights, const int16_t *values,
-                         const uint16_t *events, size_t n, uint32_t first, int32_t *current) {
+ESNN_RARE static void project_wide(const esnn_projection *q, const uint8_t *weights,
+                                   const int16_t *values, const uint16_t *events, size_t n,
+                                   uint32_t first, int32_t *current) {
     const esnn_dense *d = &q->as.dense;
     const int32_t half = (int32_t)1 << (d->bits - 1u);
     const uint32_t offset = d->bits == 8 ? 128u : 0u, mask = (1u << d->bits) - 1u;

@@ -32,6 +32,7 @@ enum {
     ESNN_INTEGRATOR,
     ESNN_LINEAR_STATE,
     ESNN_DELAY_LINE,
+    ESNN_LIF_BLOCKS, /* plain LIF into which only projections in blocks lead */
     ESNN_POPULATION_KINDS
 };
 enum {
@@ -198,11 +199,20 @@ typedef char esnn_assert_arithmetic_shift[(-1 >> 1) == -1 ? 1 : -1];
  * of each tile, and a tile's sums stay in registers for all the spikes of a step. */
 #define ESNN_TILE 16u
 
-/* Of functions that run once a model, not in every step: small rather than fast. */
+/* ESNN_ONCE: of functions that run once a model, not in every step: small rather than fast.
+ * ESNN_RARE: of what few models need, small rather than fast as well, but on a computer.
+ * ESNN_APART: with a frame of its own, which its callers do not pay for otherwise. */
 #if defined(__GNUC__)
 #define ESNN_ONCE __attribute__((cold))
+#define ESNN_APART __attribute__((noinline))
 #else
 #define ESNN_ONCE
+#define ESNN_APART
+#endif
+#if defined(ESNN_HOST)
+#define ESNN_RARE
+#else
+#define ESNN_RARE ESNN_ONCE
 #endif
 
 static inline uint32_t esnn_align(uint32_t bytes) { return (bytes + 3u) & ~3u; }
@@ -220,6 +230,11 @@ static inline const esnn_population *esnn_populations_of(const uint8_t *image) {
 
 static inline const esnn_projection *esnn_projections_of(const uint8_t *image) {
     return (const esnn_projection *)(const void *)(image + esnn_header_of(image)->projections);
+}
+
+/* of a population of kind ESNN_LIF_BLOCKS */
+static inline uint16_t esnn_blocks_of(const uint8_t *image, const esnn_population *p) {
+    return esnn_projections_of(image)[p->first_projection].as.dense.blocks;
 }
 
 static inline esnn_slot *esnn_slots_of(uint8_t *arena) { return (esnn_slot *)(void *)arena; }
@@ -279,9 +294,12 @@ typedef struct {
 } esnn_readout_operation;
 
 extern const esnn_population_operation esnn_op_lif, esnn_op_neuron, esnn_op_integrator,
-    esnn_op_linear_state, esnn_op_delay_line;
+    esnn_op_linear_state, esnn_op_delay_line, esnn_op_lif_blocks;
 extern const esnn_projection_operation esnn_op_dense8, esnn_op_dense4, esnn_op_dense2,
     esnn_op_dense_values, esnn_op_conv, esnn_op_pool, esnn_op_delayed;
+/* less: of models whose projections all are one block from one source */
+extern const esnn_projection_operation esnn_op_dense8_single, esnn_op_dense4_single,
+    esnn_op_dense2_single;
 extern const esnn_readout_operation esnn_op_spike_count, esnn_op_potential, esnn_op_softmax_sum,
     esnn_op_first_spike;
 
@@ -292,6 +310,12 @@ extern const esnn_readout_operation *const esnn_readout_operations[ESNN_READOUT_
 
 /* so many events at most are put together */
 #define ESNN_LIST_MOST 256u
+
+/* what is known of the blocks of a population of kind ESNN_LIF_BLOCKS, behind its membranes */
+static inline uint8_t *esnn_met_of(const esnn_model *m, const esnn_population *p,
+                                   const esnn_slot *slot) {
+    return m->arena + slot->state + 4u * p->size;
+}
 
 /* For the checks. */
 int esnn_inside(const esnn_header *h, uint32_t offset, uint32_t bytes);
@@ -375,6 +399,10 @@ const char *esnn_kernel_name(void);
 #define ESNN_TILE4 32u
 #define ESNN_TILE2 64u
 
+/* What a step finds of a block of neurons: nothing left to decay, only that, or spikes that enter
+ * it or that it emitted in the step before. */
+enum { ESNN_RESTS, ESNN_DECAYS, ESNN_MET };
+
 /* The kernels and their portable twins.
  *
  * esnn_clear: current[o] = 0 for n neurons.
@@ -385,11 +413,16 @@ const char *esnn_kernel_name(void);
  *
  * esnn_blocks_events: a block of weights, n_in inputs and n_out <= 16 outputs, for each n_in
  * neurons: current[b * n_out + o] += weights[o, i] * 2^shift for every event b * n_in + i. Events
- * ascend.
+ * ascend. Where met is not NULL, met[b] becomes ESNN_MET.
  *
  * esnn_lif: v = leak(v, decay) + current for n neurons, decay below 1, |v| < 2^30 before and after;
  * writes the indices of those above their threshold, returns their number.
  * esnn_lif_saturating: v = sat(leak(v, decay) + current, 31) where only |current| < 2^30 is known.
+ *
+ * esnn_lif_blocks: n_blocks blocks of n_out neurons, of which met holds a byte each: esnn_lif of
+ * those that are met, where only these have a current; without one esnn_decay of those that are not
+ * at rest. Keeps met: a block in which a neuron spikes is met in the next step too, where that is
+ * reset, or spikes again even where nothing enters.
  *
  * esnn_decay: v = leak(v, decay) for n neurons, decay below 1, -2^30 <= v < 2^30; returns 0 where
  * none of them changed. */
@@ -404,11 +437,15 @@ void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t
                                  uint32_t shift, const uint16_t *events, size_t n_events,
                                  uint32_t first);
 void esnn_blocks_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                                 uint32_t shift, const uint16_t *events, size_t n_events);
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint8_t *met);
 size_t esnn_lif_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
                          uint32_t decay, size_t n, uint16_t *events);
 size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
                                     uint32_t decay, size_t n, uint16_t *events);
+size_t esnn_lif_blocks_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                uint32_t decay, size_t n_blocks, size_t n_out, uint8_t *met,
+                                uint16_t *events);
 uint32_t esnn_decay_portable(int32_t *v, size_t n, uint32_t decay);
 
 #if defined(ESNN_KERNELS_HOST)
@@ -422,6 +459,7 @@ size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *th
 #define esnn_dense4_events esnn_dense4_events_portable
 #define esnn_dense2_events esnn_dense2_events_portable
 #define esnn_blocks_events esnn_blocks_events_portable
+#define esnn_lif_blocks esnn_lif_blocks_portable
 #define esnn_decay esnn_decay_portable
 #elif defined(ESNN_KERNELS_MVE) || defined(ESNN_KERNELS_PACKED)
 void esnn_clear(int32_t *current, size_t n);
@@ -432,11 +470,15 @@ void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, si
 void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first);
 void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                        uint32_t shift, const uint16_t *events, size_t n_events);
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint8_t *met);
 size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
                 size_t n, uint16_t *events);
 size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
                            uint32_t decay, size_t n, uint16_t *events);
+#if !defined(ESNN_KERNELS_MVE) /* where esnn_lif of all takes less */
+size_t esnn_lif_blocks(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                       size_t n_blocks, size_t n_out, uint8_t *met, uint16_t *events);
+#endif
 uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay);
 #else
 #define esnn_clear esnn_clear_portable
@@ -446,6 +488,7 @@ uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay);
 #define esnn_blocks_events esnn_blocks_events_portable
 #define esnn_lif esnn_lif_portable
 #define esnn_lif_saturating esnn_lif_saturating_portable
+#define esnn_lif_blocks esnn_lif_blocks_portable
 #define esnn_decay esnn_decay_portable
 #endif
 

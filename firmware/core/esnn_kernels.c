@@ -127,9 +127,13 @@ void esnn_dense2_events_portable(int32_t *current, const int8_t *weights, size_t
 }
 
 void esnn_blocks_events_portable(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                                 uint32_t shift, const uint16_t *events, size_t n_events) {
+                                 uint32_t shift, const uint16_t *events, size_t n_events,
+                                 uint8_t *met) {
     const size_t width = esnn_align((uint32_t)n_out);
     for (size_t e = 0; e < n_events; e++) {
+        if (met != NULL) {
+            met[events[e] / n_in] = ESNN_MET;
+        }
         const int8_t *row = weights + events[e] % n_in * width;
         int32_t *block = current + events[e] / n_in * n_out;
         for (size_t k = 0; k < n_out; k++) {
@@ -174,6 +178,25 @@ size_t esnn_lif_saturating_portable(int32_t *v, const int32_t *current, const in
         v[k] = esnn_clamp(esnn_leak(v[k], decay) + current[k], ESNN_MEMBRANE_LIMIT);
         if (v[k] > threshold[k]) {
             events[fired++] = (uint16_t)k;
+        }
+    }
+    return fired;
+}
+
+size_t esnn_lif_blocks_portable(int32_t *v, const int32_t *current, const int32_t *threshold,
+                                uint32_t decay, size_t n_blocks, size_t n_out, uint8_t *met,
+                                uint16_t *events) {
+    size_t fired = 0;
+    for (size_t b = 0, first = 0; b < n_blocks; b++, first += n_out) {
+        if (met[b] == ESNN_MET) {
+            size_t n = esnn_lif_portable(v + first, current + first, threshold + first, decay,
+                                         n_out, events + fired);
+            met[b] = n > 0 ? ESNN_MET : ESNN_DECAYS;
+            for (; n > 0; n--, fired++) {
+                events[fired] = (uint16_t)(events[fired] + first);
+            }
+        } else if (met[b] == ESNN_DECAYS && esnn_decay_portable(v + first, n_out, decay) == 0) {
+            met[b] = ESNN_RESTS;
         }
     }
     return fired;

@@ -25,39 +25,34 @@ __asm__(".syntax unified\n"
         "    movs r7, #0\n"
         "    mov r8, r2\n"
         "    mov r9, r2\n"
-        "    subs r1, r1, #16\n"
+        "    subs r1, r1, #32\n"
         "    blt 2f\n"
         "1:\n"
         "    stm r0!, {r2-r9}\n"
         "    stm r0!, {r2-r9}\n"
-        "    subs r1, r1, #16\n"
+        "    stm r0!, {r2-r9}\n"
+        "    stm r0!, {r2-r9}\n"
+        "    subs r1, r1, #32\n"
         "    bge 1b\n"
         "2:\n"
-        "    adds r1, r1, #16\n"
-        "    beq 4f\n"
-        "3:\n"
-        "    stm r0!, {r2}\n"
-        "    subs r1, r1, #1\n"
-        "    bne 3b\n"
-        "4:\n"
+        "    lsls r1, r1, #28\n" /* carry, negative: 16 and 8 of what is left, then 4 and 2, 1 */
+        "    itt cs\n"
+        "    stmcs r0!, {r2-r9}\n"
+        "    stmcs r0!, {r2-r9}\n"
+        "    it mi\n"
+        "    stmmi r0!, {r2-r9}\n"
+        "    lsls r1, r1, #2\n"
+        "    it cs\n"
+        "    stmcs r0!, {r2-r5}\n"
+        "    it mi\n"
+        "    stmmi r0!, {r2-r3}\n"
+        "    lsls r1, r1, #2\n"
+        "    it cs\n"
+        "    strcs r2, [r0]\n"
         "    pop {r4-r9}\n"
         "    bx lr\n"
         ".size esnn_clear, . - esnn_clear\n"
         ".text\n");
-
-/* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
- * events, 4 rows, 8 end, 12 current, 16 registers, 52 stride, 56 last, 60 factor, 64 even, 68 odd.
- */
-#define NEXT_TILE                  \
-    "    str r0, [sp, #12]\n"      \
-    "    ldrd r1, r2, [sp, #52]\n" \
-    "    ldr r3, [sp, #4]\n"       \
-    "    add r3, r3, r1\n"         \
-    "    str r3, [sp, #4]\n"       \
-    "    cmp r0, r2\n"             \
-    "    bne 1b\n"                 \
-    "    add sp, sp, #16\n"        \
-    "    pop {r4-r11, pc}\n"
 
 /* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to r9 sums of all, r10 to lr of high
  * halves; in the last fold r4 to r7 lanes, r8 to r11 currents. Stack: 0 lanes, for each word even
@@ -387,19 +382,55 @@ __asm__(".syntax unified\n"
         ".size esnn_tiles2, . - esnn_tiles2\n"
         ".text\n");
 
-/* Registers: r0 current, r1 where the row for event 0 would be, r2 event or weight, r3 bytes of a
- * block's currents, r4 events, r5 bytes of a row, r6 row, r7 weights, r8 to r11 sums, r12 the first
- * neuron of the next block, lr factor. Stack: 0 n_in, 4 bytes of a block's weights, 8 last, 12
- * whole words of a row, 16 weights in the word behind them. */
+#if defined(ESNN_KERNELS_DSP)
+
+/* The factor is a signed 16-bit operand: what is to be shifted by r12, more than 14, is added
+ * 2^(r12 - 14) times with a shift of 14 instead. So large a shift leaves room for few synapses. r4
+ * becomes how often more, and 14. */
+__asm__(".macro shift_of_14\n"
+        "    sub r12, r12, #14\n"
+        "    movs r4, #1\n"
+        "    lsl r4, r4, r12\n"
+        "    adds r4, r4, #13\n"
+        "    mov r12, #14\n"
+        ".endm\n");
+
+#endif
+
+/* Registers: r0 current, r1 weights, r2 end, r3 met, r4 events, r5 bytes of a row, r6 row, r7
+ * block, then weights, r8 to r11 currents, r12 bytes, lr factor. Stack: 0 n_in, 4 bytes of a
+ * block's weights, 8 bytes of a block's currents, 12 where they start, 16 ESNN_MET, 20 where the
+ * whole words of a row are added, 24 where what is left is. */
 __asm__(".syntax unified\n"
         ".section .text.esnn_blocks_events,\"ax\",%progbits\n"
-        ".macro add_weight to k\n"
-        "    sxtb r2, r7, ror #(8 * \\k)\n"
-        "    mla \\to, r2, lr, \\to\n"
+#if defined(ESNN_KERNELS_DSP)
+        ".macro split_word\n"
+        "    sxtb16 r12, r7\n"
+        "    sxtb16 r7, r7, ror #8\n"
         ".endm\n"
+        ".macro add_weight to k\n"
+        ".if \\k == 0\n"
+        "    smlabb \\to, r12, lr, \\to\n"
+        ".elseif \\k == 1\n"
+        "    smlabb \\to, r7, lr, \\to\n"
+        ".elseif \\k == 2\n"
+        "    smlatb \\to, r12, lr, \\to\n"
+        ".else\n"
+        "    smlatb \\to, r7, lr, \\to\n"
+        ".endif\n"
+        ".endm\n"
+#else
+        ".macro split_word\n"
+        ".endm\n"
+        ".macro add_weight to k\n"
+        "    sxtb r12, r7, ror #(8 * \\k)\n"
+        "    mla \\to, r12, lr, \\to\n"
+        ".endm\n"
+#endif
         ".macro add_word\n"
         "    ldr r7, [r6], #4\n"
         "    ldm r0, {r8-r11}\n"
+        "    split_word\n"
         "    add_weight r8, 0\n"
         "    add_weight r9, 1\n"
         "    add_weight r10, 2\n"
@@ -413,78 +444,106 @@ __asm__(".syntax unified\n"
         "esnn_blocks_events:\n"
         "    push {r4-r11, lr}\n"
         "    ldrd r6, r4, [sp, #36]\n"
-        "    ldr r7, [sp, #44]\n"
-        "    add r7, r4, r7, lsl #1\n"
+        "    ldrd r7, r8, [sp, #44]\n"
+        "    sub sp, sp, #28\n"
+#if defined(ESNN_KERNELS_DSP)
+        "    cmp r6, #14\n"
+        "    bhi 16f\n"
+        "17:\n"
+#endif
         "    mov lr, #1\n"
         "    lsl lr, lr, r6\n"
+        "    add r7, r4, r7, lsl #1\n"
         "    add r5, r3, #3\n"
         "    bic r5, r5, #3\n"
-        "    mul r6, r2, r5\n"
-        "    mov r12, r2\n"
+        "    mul r9, r2, r5\n"
+        "    lsl r10, r3, #2\n"
+        "    mov r11, r0\n"
+        "    mov r12, #2\n"
+        "    stm sp, {r2, r9-r12}\n"
+        "    mov r2, r7\n"
         "    lsr r9, r3, #2\n"
         "    and r10, r3, #3\n"
-        "    lsl r3, r3, #2\n"
-        "    push {r2, r6, r7, r9, r10}\n"
+        "    mov r3, r8\n"
+        "    adr r6, 7f\n"
+        "    mov r7, #(7f - 6f)\n"
+        "    mls r9, r9, r7, r6\n"
+        "    adr r6, 12f\n"
+        "    ldrb r10, [r6, r10]\n"
+        "    add r10, r6, r10\n"
+        "    add r9, r9, #1\n" /* bit 0 of an address that is jumped to: Thumb */
+        "    strd r9, r10, [sp, #20]\n"
         "    b 9f\n"
         "1:\n"
-        "    ldrh r2, [r4], #2\n"
-        "    cmp r2, r12\n"
-        "    blo 2f\n"
-        "    ldrd r6, r7, [sp]\n"
-        "10:\n"
-        "    add r12, r12, r6\n"
-        "    add r0, r0, r3\n"
-        "    sub r1, r1, r7\n"
-        "    cmp r2, r12\n"
-        "    bhs 10b\n"
+        "    ldrh r6, [r4], #2\n"
+        "    ldm sp, {r7-r11}\n"
+        "    udiv r7, r6, r7\n"
+        "    mla r6, r6, r5, r1\n"
+        "    mls r6, r7, r8, r6\n"
+        "    mla r0, r7, r9, r10\n"
+        "    cbz r3, 2f\n"
+        "    strb r11, [r3, r7]\n"
         "2:\n"
-        "    mla r6, r2, r5, r1\n"
-        "    ldr r2, [sp, #12]\n"
-        "    tbb [pc, r2]\n"
-        "11:\n"
-        ".byte (7f - 11b) / 2, (6f - 11b) / 2, (5f - 11b) / 2, (4f - 11b) / 2, (3f - 11b) / 2\n"
-        ".balign 2\n"
-        "3:\n"
+        "    ldr pc, [sp, #20]\n"
+        ".balign 4\n"
         "    add_word\n"
-        "4:\n"
         "    add_word\n"
-        "5:\n"
         "    add_word\n"
         "6:\n"
         "    add_word\n"
         "7:\n"
-        "    ldr r2, [sp, #16]\n"
-        "    tbb [pc, r2]\n"
+        "    ldr pc, [sp, #24]\n"
         "12:\n"
-        ".byte (8f - 12b) / 2, (13f - 12b) / 2, (14f - 12b) / 2, (15f - 12b) / 2\n"
+        ".byte 8f - 12b + 1, 13f - 12b + 1, 14f - 12b + 1, 15f - 12b + 1\n"
         "13:\n"
         "    ldr r7, [r6]\n"
         "    ldr r8, [r0]\n"
+        "    split_word\n"
         "    add_weight r8, 0\n"
-        "    str r8, [r0], #4\n"
+        "    str r8, [r0]\n"
         "    b 8f\n"
         "14:\n"
         "    ldr r7, [r6]\n"
         "    ldrd r8, r9, [r0]\n"
+        "    split_word\n"
         "    add_weight r8, 0\n"
         "    add_weight r9, 1\n"
-        "    strd r8, r9, [r0], #8\n"
+        "    strd r8, r9, [r0]\n"
         "    b 8f\n"
         "15:\n"
         "    ldr r7, [r6]\n"
         "    ldm r0, {r8-r10}\n"
+        "    split_word\n"
         "    add_weight r8, 0\n"
         "    add_weight r9, 1\n"
         "    add_weight r10, 2\n"
-        "    stm r0!, {r8-r10}\n"
+        "    stm r0, {r8-r10}\n"
         "8:\n"
-        "    sub r0, r0, r3\n"
         "9:\n"
-        "    ldr r2, [sp, #8]\n"
         "    cmp r4, r2\n"
         "    bne 1b\n"
-        "    add sp, sp, #20\n"
+#if defined(ESNN_KERNELS_DSP)
+        "    ldr r6, [sp, #64]\n"
+        "    cmp r6, #14\n"
+        "    bhi 18f\n"
+#endif
+        "    add sp, sp, #28\n"
         "    pop {r4-r11, pc}\n"
+#if defined(ESNN_KERNELS_DSP)
+        "16:\n"
+        "    mov r12, r6\n"
+        "    mov r9, r4\n"
+        "    shift_of_14\n"
+        "    str r4, [sp, #64]\n"
+        "    mov r4, r9\n"
+        "    mov r6, r12\n"
+        "    b 17b\n"
+        "18:\n"
+        "    subs r6, r6, #1\n"
+        "    str r6, [sp, #64]\n"
+        "    ldr r4, [sp, #68]\n"
+        "    b 9b\n"
+#endif
         ".size esnn_blocks_events, . - esnn_blocks_events\n"
         ".text\n");
 
@@ -492,8 +551,11 @@ __asm__(".syntax unified\n"
 
 #if defined(ESNN_KERNELS_DSP)
 
+/* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
+ * events, 4 rows, 8 end of 256 events, 12 current, 16 stride, 20 end of whole tiles, 24 factor, 28
+ * arguments, 44 registers, 84 events, 88 end, 92 first. */
 __asm__(".syntax unified\n"
-        ".section .text.esnn_tiles,\"ax\",%progbits\n"
+        ".section .text.esnn_dense_events,\"ax\",%progbits\n"
         ".macro start even odd w\n"
         "    sxtb16 \\even, \\w\n"
         "    sxtb16 \\odd, \\w, ror #8\n"
@@ -519,12 +581,61 @@ __asm__(".syntax unified\n"
         "    smlatb r5, \\odd, r1, r5\n"
         "    stm r0!, {r2-r5}\n"
         ".endm\n"
+        ".macro event8\n"
+        "    ldrh r5, [r1], #2\n"
+        "    mla r5, r5, r4, r0\n"
+        "    ldrd r6, r7, [r5]\n"
+        "    sum r8, r9, r6\n"
+        "    sum r10, r11, r7\n"
+        ".endm\n"
+        ".macro fold_four\n"
+        "    ldm r3, {r1, r2, r5, r6}\n"
+        "    smlabb r1, r8, lr, r1\n"
+        "    smlabb r2, r9, lr, r2\n"
+        "    smlatb r5, r8, lr, r5\n"
+        "    smlatb r6, r9, lr, r6\n"
+        "    stm r3!, {r1, r2, r5, r6}\n"
+        ".endm\n"
+        ".macro fold_one operation sums\n"
+        "    ldr r1, [r3]\n"
+        "    \\operation r1, \\sums, lr, r1\n"
+        "    str r1, [r3], #4\n"
+        "    subs r12, r12, #1\n"
+        "    beq 18f\n"
+        ".endm\n"
         ".balign 4\n"
-        ".global esnn_tiles\n"
+        ".global esnn_dense_events\n"
         ".thumb_func\n"
-        ".type esnn_tiles, %function\n"
-        "esnn_tiles:\n"
+        ".type esnn_dense_events, %function\n"
+        "esnn_dense_events:\n"
         "    push {r0-r11, lr}\n"
+        "    ldrd r12, r5, [sp, #52]\n"
+        "    ldrd r6, r7, [sp, #60]\n"
+        "    sub sp, sp, #28\n"
+        "    cmp r6, #0\n"
+        "    beq.w 21f\n"
+        "    cmp r12, #14\n"
+        "    bhi.w 22f\n"
+        "9:\n"
+        "    add r6, r5, r6, lsl #1\n"
+        "    str r6, [sp, #88]\n"
+        "    sub r1, r1, r7, lsl #4\n"
+        "    lsls r2, r2, #4\n"
+        "    bic r3, r3, #15\n"
+        "    add r3, r0, r3, lsl #2\n"
+        "    movs r4, #1\n"
+        "    lsl r4, r4, r12\n"
+        "    strd r2, r3, [sp, #16]\n"
+        "    str r4, [sp, #24]\n"
+        "8:\n"
+        "    add r7, r5, #512\n" /* 16 bits hold any sum of 256 weights */
+        "    cmp r6, r7\n"
+        "    it hi\n"
+        "    movhi r6, r7\n"
+        "    strd r5, r1, [sp]\n"
+        "    strd r6, r0, [sp, #8]\n"
+        "    cmp r0, r3\n"
+        "    beq.w 10f\n"
         "1:\n"
         "    ldrd r4, r5, [sp]\n"
         "    event start\n"
@@ -547,29 +658,121 @@ __asm__(".syntax unified\n"
         "    cmp r4, r0\n"
         "    bne 2b\n"
         "6:\n"
-        "    ldr r0, [sp, #12]\n"
-        "    ldr r1, [sp, #60]\n"
+        "    ldrd r0, r2, [sp, #12]\n"
+        "    ldr r1, [sp, #24]\n"
+        "    ldr r3, [sp, #4]\n"
+        "    add r3, r3, r2\n"
+        "    str r3, [sp, #4]\n"
         "    fold r6, r7\n"
         "    fold r8, r9\n"
         "    fold r10, r11\n"
-        "    fold r12, lr\n" NEXT_TILE ".size esnn_tiles, . - esnn_tiles\n"
+        "    fold r12, lr\n"
+        "    ldr r2, [sp, #20]\n"
+        "    str r0, [sp, #12]\n"
+        "    cmp r0, r2\n"
+        "    bne 1b\n"
+        /* the last tile where it is narrower. Registers: r0 rows, r1 events, r2 end, r3 current, r4
+         * width, r5 to r7 row and weights, r8 to r11 sums, r12 outputs, lr factor. */
+        "10:\n"
+        "    ldr r12, [sp, #40]\n"
+        "    ands r12, r12, #15\n"
+        "    beq 18f\n"
+        "    mov r3, r0\n"
+        "    add r4, r12, #3\n"
+        "    bic r4, r4, #3\n"
+        "    ldr r0, [sp, #4]\n"
+        "    ldr r5, [sp, #92]\n"
+        "    rsb r6, r4, #16\n"
+        "    mla r0, r5, r6, r0\n"
+        "    ldr lr, [sp, #24]\n"
+        "11:\n"
+        "    ldr r1, [sp]\n"
+        "    ldr r2, [sp, #8]\n"
+        "    movs r5, #0\n"
+        "    mov r8, r5\n"
+        "    mov r9, r5\n"
+        "    cmp r12, #4\n"
+        "    bls 15f\n"
+        "    mov r10, r5\n"
+        "    mov r11, r5\n"
+        "    subs r5, r2, r1\n"
+        "    lsls r5, r5, #30\n" /* negative: an odd number of events */
+        "    bmi 13f\n"
+        "12:\n"
+        "    event8\n"
+        "13:\n"
+        "    event8\n"
+        "    cmp r1, r2\n"
+        "    bne 12b\n"
+        "    fold_four\n"
+        "    mov r8, r10\n"
+        "    mov r9, r11\n"
+        "    subs r12, r12, #4\n"
+        "14:\n"
+        "    cmp r12, #4\n"
+        "    blo 16f\n"
+        "    fold_four\n"
+        "    adds r0, r0, #8\n"
+        "    subs r12, r12, #4\n"
+        "    bne 11b\n"
+        "    b 18f\n"
+        "15:\n"
+        "    ldrh r5, [r1], #2\n"
+        "    mla r5, r5, r4, r0\n"
+        "    ldr r6, [r5]\n"
+        "    sum r8, r9, r6\n"
+        "    cmp r1, r2\n"
+        "    bne 15b\n"
+        "    b 14b\n"
+        "16:\n"
+        "    fold_one smlabb, r8\n"
+        "    fold_one smlabb, r9\n"
+        "    fold_one smlatb, r8\n"
+        "18:\n"
+        "    ldr r5, [sp, #8]\n"
+        "    ldr r6, [sp, #88]\n"
+        "    cmp r5, r6\n"
+        "    bne 20f\n"
+        "    ldr r4, [sp, #80]\n"
+        "    cmp r4, #14\n"
+        "    bhi 19f\n"
+        "21:\n"
+        "    add sp, sp, #44\n"
+        "    pop {r4-r11, pc}\n"
+        "22:\n"
+        "    shift_of_14\n"
+        "    str r4, [sp, #80]\n"
+        "    b 9b\n"
+        "19:\n"
+        "    subs r4, r4, #1\n"
+        "    str r4, [sp, #80]\n"
+        "    ldr r5, [sp, #84]\n"
+        "20:\n"
+        "    ldrd r0, r1, [sp, #28]\n"
+        "    ldr r7, [sp, #92]\n"
+        "    sub r1, r1, r7, lsl #4\n"
+        "    ldr r3, [sp, #20]\n"
+        "    b 8b\n"
+        ".size esnn_dense_events, . - esnn_dense_events\n"
         ".text\n");
 
 /* v * decay rounded is the upper half of 2 v * (decay * 2^16): see leak in esnn_kernels.c.
  * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 to r7 v, then thresholds of 4 neurons,
- * r8 to r11 their currents, then new v, r12 events, lr end. Stack: where v started, 16 ahead. */
-#define LIF_FOURS(NAME, SATURATE)                \
+ * r8 to r11 their currents, then new v, r12 events, lr end, then how many are left. Stack: 0 where
+ * v started, 4 registers, 40 how many, 44 events. */
+#define LIF(NAME, SATURATE)                      \
     ".section .text." NAME ",\"ax\",%progbits\n" \
     ".balign 4\n"                                \
     ".global " NAME "\n"                         \
     ".thumb_func\n"                              \
     ".type " NAME ", %function\n"                \
     "" NAME ":\n"                                \
-    "    add r0, r0, #16\n"                      \
     "    push {r0, r4-r11, lr}\n"                \
-    "    sub r0, r0, #16\n"                      \
-    "    ldr lr, [sp, #40]\n"                    \
-    "    ldr r12, [sp, #44]\n"                   \
+    "    ldrd r4, r12, [sp, #40]\n"              \
+    "    lsls r3, r3, #16\n"                     \
+    "    bics r4, r4, #3\n"                      \
+    "    beq 2f\n"                               \
+    "    add lr, r0, r4, lsl #2\n"               \
     "1:\n"                                       \
     "    ldm r0, {r4-r7}\n"                      \
     "    ldm r1!, {r8-r11}\n"                    \
@@ -579,31 +782,36 @@ __asm__(".syntax unified\n"
     "    neuron r11, r7, " SATURATE "\n"         \
     "    ldm r2!, {r4-r7}\n"                     \
     "    stm r0!, {r8-r11}\n"                    \
-    "    cmp r8, r4\n"                           \
-    "    bgt 10f\n"                              \
-    "20:\n"                                      \
-    "    cmp r9, r5\n"                           \
-    "    bgt 11f\n"                              \
-    "21:\n"                                      \
-    "    cmp r10, r6\n"                          \
-    "    bgt 12f\n"                              \
-    "22:\n"                                      \
-    "    cmp r11, r7\n"                          \
-    "    bgt 13f\n"                              \
-    "23:\n"                                      \
+    "    compare 0, 4, r8, r4\n"                 \
+    "    compare 1, 4, r9, r5\n"                 \
+    "    compare 2, 4, r10, r6\n"                \
+    "    compare 3, 4, r11, r7\n"                \
     "    cmp r0, lr\n"                           \
     "    bne 1b\n"                               \
-    "    mov r0, r12\n"                          \
+    "2:\n"                                       \
+    "    ldr lr, [sp, #40]\n"                    \
+    "    ands lr, lr, #3\n"                      \
+    "    beq 4f\n"                               \
+    "3:\n"                                       \
+    "    ldr r4, [r0]\n"                         \
+    "    ldr r8, [r1], #4\n"                     \
+    "    neuron r8, r4, " SATURATE "\n"          \
+    "    ldr r4, [r2], #4\n"                     \
+    "    str r8, [r0], #4\n"                     \
+    "    compare 0, 1, r8, r4\n"                 \
+    "    subs lr, lr, #1\n"                      \
+    "    bne 3b\n"                               \
+    "4:\n"                                       \
+    "    ldr r0, [sp, #44]\n"                    \
+    "    sub r0, r12, r0\n"                      \
+    "    lsrs r0, r0, #1\n"                      \
     "    add sp, sp, #4\n"                       \
     "    pop {r4-r11, pc}\n"                     \
-    "10:\n"                                      \
-    "    spike 0\n"                              \
-    "11:\n"                                      \
-    "    spike 1\n"                              \
-    "12:\n"                                      \
-    "    spike 2\n"                              \
-    "13:\n"                                      \
-    "    spike 3\n"                              \
+    "    fired 0, 4\n"                           \
+    "    fired 1, 4\n"                           \
+    "    fired 2, 4\n"                           \
+    "    fired 3, 4\n"                           \
+    "    fired 0, 1\n"                           \
     ".size " NAME ", . - " NAME "\n"             \
     ".text\n"
 
@@ -615,19 +823,217 @@ __asm__(".syntax unified\n"
         "    ssat \\x, #31, \\x\n"
         ".endif\n"
         ".endm\n"
-        ".macro spike k\n"
+        ".macro compare k n x t\n"
+        ".if \\k < \\n\n"
+        "    cmp \\x, \\t\n"
+        "    bgt 1\\n\\k\\()f\n"
+        "2\\n\\k\\():\n"
+        ".endif\n"
+        ".endm\n"
+        ".macro fired k n marks=0\n"
+        "1\\n\\k\\():\n"
         "    ldr r4, [sp]\n"
         "    sub r4, r0, r4\n"
         "    lsrs r4, r4, #2\n"
-        ".if \\k\n"
-        "    adds r4, r4, #\\k\n"
-        ".endif\n"
+        "    subs r4, r4, #(\\n - \\k)\n"
         "    strh r4, [r12], #2\n"
-        "    b 2\\k\\()b\n"
-        ".endm\n" LIF_FOURS("esnn_lif_fours", "0") LIF_FOURS("esnn_lif_saturating_fours", "1"));
+        ".if \\marks\n"
+        "    movs r4, #2\n" /* ESNN_MET */
+        "    strb r4, [lr, #-1]\n"
+        ".endif\n"
+        "    b 2\\n\\k\\()b\n"
+        ".endm\n" LIF("esnn_lif", "0") LIF("esnn_lif_saturating", "1"));
+
+/* Jumps lead to the whole fours of a block, and from there to what is left of it.
+ * Registers: r0 v, r1 current, r2 threshold, r3 decay, r4 to r7 v, then
+ * thresholds, r8 to r11 currents, then new v, r12 events, lr met, one ahead. Stack: 0 v, 4 current,
+ * 8 threshold, 12 bytes of a block, 16 met, one ahead, 20 end of met, 24 where a block is updated,
+ * 28 where after its first four, 32 and 36 the same where it decays, 40 and 44 where what is left
+ * behind fours is updated and decays, 48 events. */
+__asm__(".syntax unified\n"
+        ".section .text.esnn_lif_blocks,\"ax\",%progbits\n"
+        ".macro update n vs xs\n"
+        "    ldm r0, \\vs\n"
+        "    ldm r1!, \\xs\n"
+        "    neuron r8, r4, 0\n"
+        ".if \\n > 1\n"
+        "    neuron r9, r5, 0\n"
+        ".endif\n"
+        ".if \\n > 2\n"
+        "    neuron r10, r6, 0\n"
+        ".endif\n"
+        ".if \\n > 3\n"
+        "    neuron r11, r7, 0\n"
+        ".endif\n"
+        "    ldm r2!, \\vs\n"
+        "    stm r0!, \\xs\n"
+        "    compare 0, \\n, r8, r4\n"
+        "    compare 1, \\n, r9, r5\n"
+        "    compare 2, \\n, r10, r6\n"
+        "    compare 3, \\n, r11, r7\n"
+        ".endm\n"
+        ".macro decay v\n"
+        "    lsls \\v, \\v, #1\n"
+        "    smmulr \\v, \\v, r3\n"
+        ".endm\n"
+        ".macro more where what\n"
+        "    ldm sp, {r4-r8}\n"
+        "    sub r8, lr, r8\n"
+        "    mla r4, r8, r7, r4\n"
+        "    bic r7, r7, #15\n"
+        "    add r4, r4, r7\n"
+        "    cmp r0, r4\n"
+        "    bne \\where\\()b\n"
+        "    ldr pc, [sp, #\\what]\n"
+        ".endm\n"
+        ".balign 4\n"
+        ".global esnn_lif_blocks\n"
+        ".thumb_func\n"
+        ".type esnn_lif_blocks, %function\n"
+        "esnn_lif_blocks:\n"
+        "    push {r4-r11, lr}\n"
+        "    ldrd r4, r5, [sp, #36]\n"
+        "    ldrd lr, r12, [sp, #44]\n"
+        "    sub sp, sp, #52\n"
+        "    stm sp, {r0-r2}\n"
+        "    lsl r3, r3, #16\n"
+        "    add r11, lr, r4\n"
+        "    lsl r6, r5, #2\n"
+        "    add r7, lr, #1\n"
+        "    strd r6, r7, [sp, #12]\n"
+        "    str r11, [sp, #20]\n"
+        "    str r12, [sp, #48]\n"
+        "    and r6, r5, #3\n"
+        "    adr r4, 90f\n"
+        "    add r6, r4, r6, lsl #2\n"
+        "    ldrh r7, [r6]\n"
+        "    ldrh r9, [r6, #2]\n"
+        "    add r7, r4, r7\n"
+        "    add r9, r4, r9\n"
+        "    strd r7, r9, [sp, #40]\n"
+        "    mov r6, r7\n"
+        "    mov r8, r9\n"
+        "    lsrs r5, r5, #2\n"
+        "    beq 5f\n"
+        "    ldrh r6, [r4, #16]\n"
+        "    ldrh r8, [r4, #18]\n"
+        "    add r6, r4, r6\n"
+        "    add r8, r4, r8\n"
+        "    cmp r5, #1\n"
+        "    beq 5f\n"
+        "    ldrh r7, [r4, #20]\n"
+        "    ldrh r9, [r4, #22]\n"
+        "    add r7, r4, r7\n"
+        "    add r9, r4, r9\n"
+        "5:\n"
+        "    strd r6, r7, [sp, #24]\n"
+        "    strd r8, r9, [sp, #32]\n"
+        "1:\n"
+        "    ldrb r4, [lr], #1\n"
+        "    cbnz r4, 3f\n"
+        "2:\n"
+        "    cmp lr, r11\n"
+        "    bne 1b\n"
+        "    ldr r0, [sp, #48]\n"
+        "    sub r0, r12, r0\n"
+        "    lsrs r0, r0, #1\n"
+        "    add sp, sp, #52\n"
+        "    pop {r4-r11, pc}\n"
+        "3:\n"
+        "    ldm sp, {r0-r2, r6, r7}\n"
+        "    sub r7, lr, r7\n"
+        "    mul r6, r7, r6\n"
+        "    add r0, r0, r6\n"
+        "    cmp r4, #2\n" /* ESNN_MET */
+        "    bne 4f\n"
+        "    add r1, r1, r6\n"
+        "    add r2, r2, r6\n"
+        "    movs r4, #1\n" /* ESNN_DECAYS */
+        "    strb r4, [lr, #-1]\n"
+        "    ldr pc, [sp, #24]\n"
+        "4:\n" /* does a decay change anything? */
+        "    ldr r4, [sp, #12]\n"
+        "    add r4, r0, r4\n"
+        "    mov r1, r0\n"
+        "6:\n"
+        "    ldr r5, [r1], #4\n"
+        "    lsls r6, r5, #1\n"
+        "    smmulr r6, r6, r3\n"
+        "    cmp r5, r6\n"
+        "    it ne\n"
+        "    ldrne pc, [sp, #32]\n"
+        "    cmp r1, r4\n"
+        "    bne 6b\n"
+        "    movs r4, #0\n" /* ESNN_RESTS */
+        "    strb r4, [lr, #-1]\n"
+        "    b 70f\n"
+        ".balign 4\n"
+        "90:\n" /* bit 0 of what is jumped to: Thumb */
+        ".hword 70f - 90b + 1, 70f - 90b + 1, 41f - 90b + 1, 51f - 90b + 1\n"
+        ".hword 42f - 90b + 1, 52f - 90b + 1, 43f - 90b + 1, 53f - 90b + 1\n"
+        ".hword 44f - 90b + 1, 54f - 90b + 1, 45f - 90b + 1, 55f - 90b + 1\n"
+        "44:\n"
+        "    update 4, {r4-r7}, {r8-r11}\n"
+        "    ldr pc, [sp, #28]\n"
+        "45:\n"
+        "    more 44, 40\n"
+        "43:\n"
+        "    update 3, {r4-r6}, {r8-r10}\n"
+        "    b 70f\n"
+        "42:\n"
+        "    update 2, {r4-r5}, {r8-r9}\n"
+        "    b 70f\n"
+        "41:\n"
+        "    update 1, {r4}, {r8}\n"
+        "    b 70f\n"
+        "54:\n"
+        "    ldm r0, {r4-r7}\n"
+        "    decay r4\n"
+        "    decay r5\n"
+        "    decay r6\n"
+        "    decay r7\n"
+        "    stm r0!, {r4-r7}\n"
+        "    ldr pc, [sp, #36]\n"
+        "55:\n"
+        "    more 54, 44\n"
+        "53:\n"
+        "    ldm r0, {r4-r6}\n"
+        "    decay r4\n"
+        "    decay r5\n"
+        "    decay r6\n"
+        "    stm r0!, {r4-r6}\n"
+        "    b 70f\n"
+        "52:\n"
+        "    ldm r0, {r4-r5}\n"
+        "    decay r4\n"
+        "    decay r5\n"
+        "    stm r0!, {r4-r5}\n"
+        "    b 70f\n"
+        "51:\n"
+        "    ldr r4, [r0]\n"
+        "    decay r4\n"
+        "    str r4, [r0], #4\n"
+        "70:\n"
+        "    ldr r11, [sp, #20]\n"
+        "    b 2b\n"
+        "    fired 0, 4, 1\n"
+        "    fired 1, 4, 1\n"
+        "    fired 2, 4, 1\n"
+        "    fired 3, 4, 1\n"
+        "    fired 0, 3, 1\n"
+        "    fired 1, 3, 1\n"
+        "    fired 2, 3, 1\n"
+        "    fired 0, 2, 1\n"
+        "    fired 1, 2, 1\n"
+        "    fired 0, 1, 1\n"
+        ".size esnn_lif_blocks, . - esnn_lif_blocks\n"
+        ".text\n");
 
 #elif defined(ESNN_KERNELS_THUMB2)
 
+/* Registers: r0 to r3 row and weights, r4 events, r5 rows, r6 to lr even and odd sums. Stack: 0
+ * events, 4 rows, 8 end, 12 current, 16 registers, 52 stride, 56 last, 60 factor, 64 even, 68 odd.
+ */
 __asm__(".syntax unified\n"
         ".section .text.esnn_tiles,\"ax\",%progbits\n"
         ".macro sum even odd w\n"
@@ -693,7 +1099,17 @@ __asm__(".syntax unified\n"
         "    fold r6, r7\n"
         "    fold r8, r9\n"
         "    fold r10, r11\n"
-        "    fold r12, lr\n" NEXT_TILE ".size esnn_tiles, . - esnn_tiles\n"
+        "    fold r12, lr\n"
+        "    str r0, [sp, #12]\n"
+        "    ldrd r1, r2, [sp, #52]\n"
+        "    ldr r3, [sp, #4]\n"
+        "    add r3, r3, r1\n"
+        "    str r3, [sp, #4]\n"
+        "    cmp r0, r2\n"
+        "    bne 1b\n"
+        "    add sp, sp, #16\n"
+        "    pop {r4-r11, pc}\n"
+        ".size esnn_tiles, . - esnn_tiles\n"
         ".text\n");
 
 /* v * decay rounded is the upper half of 2 v * (decay * 2^16) + 2^31: see leak in esnn_kernels.c.

@@ -250,8 +250,8 @@ __asm__(".syntax unified\n"
         ".text\n");
 
 /* a last tile, whose rows have `words` words, otherwise as above */
-static void narrow4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                    size_t words, size_t outputs, int32_t factor) {
+ESNN_APART static void narrow4(const uint16_t *events, uintptr_t rows, const uint16_t *end,
+                               int32_t *current, size_t words, size_t outputs, int32_t factor) {
     const mve_pred16_t wanted = vctp8q(4u * (uint32_t)words);
     const uint16x8_t start = vdupq_n_u16((uint16_t)(0u - 8u * (uint32_t)(end - events)));
     uint16x8_t lanes[4] = {start, start, start, start};
@@ -318,15 +318,13 @@ static void add_apart(int32_t *current, uint32x4_t offsets, int32x4_t sums, int3
     vstrwq_scatter_offset_s32(current, offsets, vmlaq_n_s32(old, sums, factor));
 }
 
-/* a tile, whose rows have `bytes` bytes, for 1 to 4096 events */
-static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                  size_t bytes, size_t outputs, int32_t factor) {
+/* the sums of a tile's columns, whose rows have `bytes` bytes, for 1 to 4096 events */
+ESNN_APART static void sum2(const uint16_t *events, uintptr_t rows, const uint16_t *end,
+                            size_t bytes, uint16_t lanes[4][2][8]) {
     const mve_pred16_t wanted = vctp8q((uint32_t)bytes);
     const uint16x8_t start = vdupq_n_u16((uint16_t)(0u - 2u * (uint32_t)(end - events)));
-    uint16_t lanes[4][2][8];
-    for (size_t q = 0; q < 4u; q++) {
-        vst1q_u16(lanes[q][0], start);
-        vst1q_u16(lanes[q][1], start);
+    for (uint16_t *lane = lanes[0][0], *last = lane + ESNN_TILE2; lane != last; lane += 8) {
+        vst1q_u16(lane, start);
     }
     do {
         const uint16_t *until = events + at_most((size_t)(end - events), EVENTS_IN_A_BYTE2);
@@ -338,11 +336,16 @@ static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, i
             s2 = vaddq_u8(s2, vshrq_n_u8(w, 4));
             s3 = vaddq_u8(s3, vshrq_n_u8(w, 6));
         } while (++events != until);
+        __asm__("" : "+r"(lanes)); /* one address: eight of them would lie on the stack */
         add_lanes(lanes[0], vsubq_u8(s0, vshlq_n_u8(s1, 2)));
         add_lanes(lanes[1], vsubq_u8(s1, vshlq_n_u8(s2, 2)));
         add_lanes(lanes[2], vsubq_u8(s2, vshlq_n_u8(s3, 2)));
         add_lanes(lanes[3], s3);
     } while (events != end);
+}
+
+ESNN_APART static void fold2(int32_t *current, uint16_t lanes[4][2][8], size_t outputs,
+                             int32_t factor) {
     if (outputs == ESNN_TILE2) {
         const uint32x4_t words = vmulq_n_u32(vidupq_n_u32(0, 1), 64); /* 16 currents apart */
         for (size_t q = 0; q < 4u; q++, current += 4) {
@@ -363,16 +366,15 @@ static void tile2(const uint16_t *events, uintptr_t rows, const uint16_t *end, i
 
 void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
-    const uint16_t *last = events + n_events;
-    while (events != last) {
-        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
-        for (size_t o = 0; o < n_out; o += ESNN_TILE2) {
-            const size_t outputs = at_most(n_out - o, ESNN_TILE2);
-            const size_t bytes = (outputs + 15u) / 16u * 4u;
-            tile2(events, (uintptr_t)weights + o / 4u * n_in - first * bytes, end, current + o,
-                  bytes, outputs, (int32_t)1 << shift);
+    for (size_t o = 0; o < n_out; o += ESNN_TILE2, weights += n_in * 16u) {
+        const size_t outputs = at_most(n_out - o, ESNN_TILE2);
+        const size_t bytes = (outputs + 15u) / 16u * 4u;
+        for (size_t e = 0; e < n_events; e += EVENTS_IN_LANES) {
+            uint16_t lanes[4][2][8];
+            sum2(events + e, (uintptr_t)weights - first * bytes,
+                 events + e + at_most(n_events - e, EVENTS_IN_LANES), bytes, lanes);
+            fold2(current + o, lanes, outputs, (int32_t)1 << shift);
         }
-        events = end;
     }
 }
 
@@ -391,7 +393,8 @@ static inline void add_row(int32_t *current, const int8_t *row, size_t n, int32_
 }
 
 void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                        uint32_t shift, const uint16_t *events, size_t n_events) {
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint8_t *met) {
+    (void)met; /* here all blocks are updated in vectors: see esnn_lif.c */
     const size_t width = esnn_align((uint32_t)n_out);
     const int32_t factor = (int32_t)1 << shift;
     uintptr_t rows = (uintptr_t)weights; /* where the row for event 0 would be */

@@ -32,37 +32,23 @@ typedef uint32_t __attribute__((may_alias)) packed;
 #define TILES_MAX_SHIFT ESNN_MAX_SHIFT
 #endif
 
+/* what is in C here is one function with the kernel that calls it */
+#if defined(ESNN_KERNELS_RV32)
+#define INNER static
+#else
+#define INNER
+#endif
+
+static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+
+#if !defined(ESNN_KERNELS_DSP) /* where all of it is in assembly */
+
 /* Whole tiles, at least one, whose currents end at `last`, for 1 to 256 events. `rows` is where the
  * first tile's row for event 0 would be, `stride` the bytes from tile to tile; even and odd are
- * what the accumulators start at (0 with the DSP extension, which does not read them). */
-void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
-
-/* esnn_lif and esnn_lif_saturating for the neurons from v to `end`, a multiple of 4 and not none,
- * with the decay times 2^16; return the end of what they wrote to events. */
-typedef uint16_t *lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
-                            uint32_t decay, const int32_t *end, uint16_t *events);
-lif_fours esnn_lif_fours, esnn_lif_saturating_fours;
-
-#if defined(ESNN_KERNELS_DSP)
-
-static inline uint32_t even_start(size_t n) { return n & 0u; }
-
-static inline uint32_t odd_start(size_t n) { return n & 0u; }
-
-static inline void add_packed(uint32_t *even, uint32_t *odd, uint32_t w) {
-    __asm__("sxtab16 %0, %0, %1" : "+r"(*even) : "r"(w));
-    __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(*odd) : "r"(w));
-}
-
-static inline void unpack(int32_t sum[4], uint32_t even, uint32_t odd) {
-    sum[0] = (int16_t)even;
-    sum[1] = (int16_t)odd;
-    sum[2] = (int32_t)even >> 16;
-    sum[3] = (int32_t)odd >> 16;
-}
-
-#else
+ * what the accumulators start at. */
+INNER void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                      size_t stride, const int32_t *last, uint32_t factor, uint32_t even,
+                      uint32_t odd);
 
 static inline uint32_t even_start(size_t n) { return 0u - 128u * (uint32_t)n * 0x00010001u; }
 
@@ -82,7 +68,22 @@ static inline void unpack(int32_t sum[4], uint32_t even, uint32_t odd) {
     sum[3] = (int32_t)(odd - (uint32_t)sum[1]) >> 16;
 }
 
-#endif
+/* adds the sums of the 4 columns of a word to as many currents as there are */
+static inline void add_sums(int32_t *current, uint32_t even, uint32_t odd, size_t outputs,
+                            uint32_t shift) {
+    int32_t sum[4];
+    unpack(sum, even, odd);
+    current[0] += sum[0] * ((int32_t)1 << shift);
+    if (outputs > 1) {
+        current[1] += sum[1] * ((int32_t)1 << shift);
+    }
+    if (outputs > 2) {
+        current[2] += sum[2] * ((int32_t)1 << shift);
+    }
+    if (outputs > 3) {
+        current[3] += sum[3] * ((int32_t)1 << shift);
+    }
+}
 
 /* `outputs` of the 4 columns that start at `rows` in a tile `width` wide, otherwise as esnn_tiles
  */
@@ -90,40 +91,51 @@ static void columns(uintptr_t rows, const uint16_t *events, const uint16_t *end,
                     size_t width, size_t outputs, uint32_t shift) {
     const size_t n = (size_t)(end - events);
     uint32_t even = even_start(n), odd = odd_start(n);
-    int32_t sum[4];
     do {
         add_packed(&even, &odd, *(const packed *)(rows + *events * width));
     } while (++events != end);
-    unpack(sum, even, odd);
-    for (size_t k = 0; k < outputs; k++) {
-        current[k] += sum[k] * ((int32_t)1 << shift);
-    }
+    add_sums(current, even, odd, outputs, shift);
 }
 
-static size_t at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+/* the same of 5 to 8 columns: the low registers of Armv6-M are too few for them */
+#if !defined(ESNN_KERNELS_THUMB1)
+static void columns8(uintptr_t rows, const uint16_t *events, const uint16_t *end, int32_t *current,
+                     size_t width, size_t outputs, uint32_t shift) {
+    const size_t n = (size_t)(end - events);
+    uint32_t e0 = even_start(n), o0 = odd_start(n), e1 = e0, o1 = o0;
+    do {
+        const packed *row = (const packed *)(rows + *events * width);
+        add_packed(&e0, &o0, row[0]);
+        add_packed(&e1, &o1, row[1]);
+    } while (++events != end);
+    add_sums(current, e0, o0, 4, shift);
+    add_sums(current + 4, e1, o1, outputs - 4u, shift);
+}
+#endif
 
-typedef struct {
-    const int8_t *weights;
-    size_t n_in, n_out;
-    uint32_t shift, first;
-} dense;
-
-/* the neurons from number `from`, the first of a tile; kept apart so that whole tiles do not pay */
-__attribute__((noinline)) static void others(const dense *d, int32_t *current, size_t from,
-                                             const uint16_t *events, const uint16_t *end) {
-    for (size_t o = from; o < d->n_out; o += 4u) {
-        const size_t tile = o & ~(size_t)(ESNN_TILE - 1u);
-        const size_t width = at_most(esnn_align((uint32_t)(d->n_out - tile)), ESNN_TILE);
-        const uintptr_t rows = (uintptr_t)(d->weights + tile * d->n_in + (o - tile));
-        columns(rows - d->first * width, events, end, current + o, width, at_most(d->n_out - o, 4u),
-                d->shift);
+/* as `columns` of a whole tile less than 16 wide; kept apart so that whole tiles do not pay */
+__attribute__((noinline)) static void last_tile(uintptr_t rows, const uint16_t *events,
+                                                const uint16_t *end, int32_t *current, size_t width,
+                                                size_t outputs, uint32_t shift) {
+#if !defined(ESNN_KERNELS_THUMB1)
+    for (; outputs > 4u; outputs -= 8u, rows += 8u, current += 8) {
+        columns8(rows, events, end, current, width, at_most(outputs, 8u), shift);
+        if (outputs <= 8u) {
+            return;
+        }
     }
+    columns(rows, events, end, current, width, outputs, shift);
+#else
+    for (size_t o = 0; o < outputs; o += 4u) {
+        columns(rows + o, events, end, current + o, width, at_most(outputs - o, 4u), shift);
+    }
+#endif
 }
 
 void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                        uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
     const uint16_t *last = events + n_events;
-    const size_t whole = shift <= TILES_MAX_SHIFT ? n_out & ~(size_t)(ESNN_TILE - 1u) : 0;
+    const size_t whole = n_out & ~(size_t)(ESNN_TILE - 1u), rest = n_out - whole;
     while (events != last) {
         const size_t n = at_most((size_t)(last - events), EVENTS_IN_16_BITS);
         const uint16_t *end = events + n;
@@ -137,13 +149,16 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
                        FACTOR(shift), even_start(n), odd_start(n));
 #endif
         }
-        if (whole < n_out) {
-            const dense d = {weights, n_in, n_out, shift, first};
-            others(&d, current, whole, events, end);
+        if (rest > 0) {
+            const size_t width = esnn_align((uint32_t)rest);
+            last_tile((uintptr_t)(weights + whole * n_in) - first * width, events, end,
+                      current + whole, width, rest, shift);
         }
         events = end;
     }
 }
+
+#endif
 
 /* Weights of 4 bits, codes of 0 to 15. For the 8 of a word
  *     all  += w                        sums both halves of each byte, modulo 2^32
@@ -156,8 +171,9 @@ void esnn_dense_events(int32_t *current, const int8_t *weights, size_t n_in, siz
 
 /* As esnn_tiles, with 4-bit weights, for 1 to 4096 events; even and odd are what the lanes start
  * at. */
-void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd);
+INNER void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end,
+                       int32_t *current, size_t stride, const int32_t *last, uint32_t factor,
+                       uint32_t even, uint32_t odd);
 
 #if defined(ESNN_KERNELS_DSP)
 
@@ -203,37 +219,35 @@ static void columns4(uintptr_t rows, const uint16_t *events, const uint16_t *end
     } while (events != end);
 }
 
-/* as `others` */
-__attribute__((noinline)) static void others4(const dense *d, int32_t *current, size_t from,
-                                              const uint16_t *events, const uint16_t *end) {
-    for (size_t tile = from; tile < d->n_out; tile += ESNN_TILE4) {
-        const size_t outputs = at_most(d->n_out - tile, ESNN_TILE4);
+/* as the kernel, without whole tiles; kept apart so that these do not pay */
+ESNN_APART static void others4(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                               uint32_t shift, const uint16_t *events, size_t n_events,
+                               uint32_t first) {
+    for (size_t tile = 0; tile < n_out; tile += ESNN_TILE4) {
+        const size_t outputs = at_most(n_out - tile, ESNN_TILE4);
         const size_t words = (outputs + 7u) / 8u;
-        const uintptr_t rows = (uintptr_t)d->weights + tile / 2u * d->n_in - d->first * words * 4u;
+        const uintptr_t rows = (uintptr_t)weights + tile / 2u * n_in - first * words * 4u;
         for (size_t j = 0; j < words; j++) {
-            columns4(rows + 4u * j, events, end, current + tile + 4u * j, words, outputs - 4u * j,
-                     d->shift);
+            columns4(rows + 4u * j, events, events + n_events, current + tile + 4u * j, words,
+                     outputs - 4u * j, shift);
         }
     }
 }
 
 void esnn_dense4_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
-    const uint16_t *last = events + n_events;
     const size_t whole = shift <= TILES_MAX_SHIFT ? n_out & ~(size_t)(ESNN_TILE4 - 1u) : 0;
-    while (events != last) {
-        const size_t n = at_most((size_t)(last - events), EVENTS_IN_LANES);
-        const uint16_t *end = events + n;
-        if (whole > 0) {
-            const uint32_t excess = 8u * (uint32_t)n;
-            esnn_tiles4(events, (uintptr_t)weights - first * 16u, end, current, n_in * 16u,
-                        current + whole, FACTOR(shift), even_lanes(excess), odd_lanes(excess));
-        }
-        if (whole < n_out) {
-            const dense d = {weights, n_in, n_out, shift, first};
-            others4(&d, current, whole, events, end);
-        }
-        events = end;
+    const uint16_t *last = events + n_events;
+    for (const uint16_t *event = events; whole > 0 && event != last;) {
+        const size_t n = at_most((size_t)(last - event), EVENTS_IN_LANES);
+        const uint32_t excess = 8u * (uint32_t)n;
+        esnn_tiles4(event, (uintptr_t)weights - first * 16u, event + n, current, n_in * 16u,
+                    current + whole, FACTOR(shift), even_lanes(excess), odd_lanes(excess));
+        event += n;
+    }
+    if (whole < n_out && n_events > 0) {
+        others4(current + whole, weights + whole / 2u * n_in, n_in, n_out - whole, shift, events,
+                n_events, first);
     }
 }
 
@@ -329,34 +343,35 @@ static void columns2(uintptr_t rows, const uint16_t *events, const uint16_t *end
 
 #endif
 
-/* as `others` */
-__attribute__((noinline)) static void others2(const dense *d, int32_t *current, size_t from,
-                                              const uint16_t *events, const uint16_t *end) {
-    for (size_t o = from; o < d->n_out; o += 16u) {
+/* as others4 */
+ESNN_APART static void others2(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
+                               uint32_t shift, const uint16_t *events, size_t n_events,
+                               uint32_t first) {
+    for (size_t o = 0; o < n_out; o += 16u) {
         const size_t tile = o & ~(size_t)(ESNN_TILE2 - 1u);
-        const size_t bytes = (at_most(d->n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
-        const uintptr_t rows = (uintptr_t)d->weights + tile / 4u * d->n_in + (o - tile) / 4u;
-        columns2(rows - d->first * bytes, events, end, current + o, bytes,
-                 at_most(d->n_out - o, 16u), d->shift);
+        const size_t bytes = (at_most(n_out - tile, ESNN_TILE2) + 15u) / 16u * 4u;
+        const uintptr_t rows = (uintptr_t)weights + tile / 4u * n_in + (o - tile) / 4u;
+        for (size_t e = 0; e < n_events; e += EVENTS_IN_LANES) {
+            columns2(rows - first * bytes, events + e,
+                     events + e + at_most(n_events - e, EVENTS_IN_LANES), current + o, bytes,
+                     at_most(n_out - o, 16u), shift);
+        }
     }
 }
 
 void esnn_dense2_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
                         uint32_t shift, const uint16_t *events, size_t n_events, uint32_t first) {
-    const uint16_t *last = events + n_events;
     size_t whole = 0;
 #if !defined(ESNN_KERNELS_RV32)
     whole = shift <= TILES_MAX_SHIFT && n_events > 0 ? n_out & ~(size_t)(ESNN_TILE2 - 1u) : 0;
     if (whole > 0) {
-        esnn_tiles2(events, (uintptr_t)weights - first * 16u, last, current, n_in * 16u,
-                    current + whole, FACTOR(shift));
+        esnn_tiles2(events, (uintptr_t)weights - first * 16u, events + n_events, current,
+                    n_in * 16u, current + whole, FACTOR(shift));
     }
 #endif
-    while (whole < n_out && events != last) {
-        const uint16_t *end = events + at_most((size_t)(last - events), EVENTS_IN_LANES);
-        const dense d = {weights, n_in, n_out, shift, first};
-        others2(&d, current, whole, events, end);
-        events = end;
+    if (whole < n_out) {
+        others2(current + whole, weights + whole / 4u * n_in, n_in, n_out - whole, shift, events,
+                n_events, first);
     }
 }
 
@@ -420,10 +435,25 @@ static inline void add_row(int32_t *current, const int8_t *row, size_t n, uint32
 #undef ADD
 }
 
+/* kept apart: there are few registers */
+__attribute__((noinline)) static void mark(uint8_t *met, size_t n_in, const uint16_t *events,
+                                           size_t n_events) {
+    size_t end = n_in;
+    for (const uint16_t *last = events + n_events; events != last; events++) {
+        for (; *events >= end; end += n_in) {
+            met++;
+        }
+        *met = ESNN_MET;
+    }
+}
+
 void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, size_t n_out,
-                        uint32_t shift, const uint16_t *events, size_t n_events) {
+                        uint32_t shift, const uint16_t *events, size_t n_events, uint8_t *met) {
     const size_t width = esnn_align((uint32_t)n_out);
     size_t end = n_in; /* the first neuron of the next block */
+    if (met != NULL) {
+        mark(met, n_in, events, n_events);
+    }
     for (const uint16_t *last = events + n_events; events != last; events++) {
         const size_t event = *events;
         for (; event >= end; end += n_in) {
@@ -434,42 +464,6 @@ void esnn_blocks_events(int32_t *current, const int8_t *weights, size_t n_in, si
 }
 
 #endif
-
-/* The neurons behind the last four, kept apart so that whole fours do not pay; all that spiked.
- * They saturate always: where nothing can overflow that changes nothing. */
-__attribute__((noinline)) static size_t last_of_lif(int32_t *v, const int32_t *current,
-                                                    const int32_t *threshold, uint32_t decay,
-                                                    size_t n, uint16_t *events, size_t fired) {
-    const size_t fours = n & ~(size_t)3u;
-    size_t more = esnn_lif_saturating_portable(v + fours, current + fours, threshold + fours, decay,
-                                               n - fours, events + fired);
-    for (; more > 0; more--, fired++) {
-        events[fired] = (uint16_t)(events[fired] + fours);
-    }
-    return fired;
-}
-
-static inline size_t run_lif(lif_fours *fast, int32_t *v, const int32_t *current,
-                             const int32_t *threshold, uint32_t decay, size_t n, uint16_t *events) {
-    const size_t fours = n & ~(size_t)3u;
-    size_t fired = 0;
-    if (fours > 0) {
-        fired = (size_t)(fast(v, current, threshold, decay << 16, v + fours, events) - events);
-    }
-    return fours == n ? fired : last_of_lif(v, current, threshold, decay, n, events, fired);
-}
-
-size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
-                size_t n, uint16_t *events) {
-    return run_lif(esnn_lif_fours, v, current, threshold, decay, n, events);
-}
-
-size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
-                           uint32_t decay, size_t n, uint16_t *events) {
-    return run_lif(esnn_lif_saturating_fours, v, current, threshold, decay, n, events);
-}
-
-#if !defined(ESNN_KERNELS_THUMB1)
 
 /* one membrane without input */
 #if defined(ESNN_KERNELS_DSP)
@@ -495,7 +489,85 @@ static inline int32_t decayed(int32_t v, uint32_t decay) {
     return ((int32_t)(product >> 32) + 1) >> 1;
 }
 
+#else
+
+static inline int32_t decayed(int32_t v, uint32_t decay) { return esnn_leak(v, decay); }
+
 #endif
+
+#if !defined(ESNN_KERNELS_DSP)
+
+/* esnn_lif and esnn_lif_saturating for the neurons from v to `end`, a multiple of 4 and not none,
+ * with the decay times 2^16; return the end of what they wrote to events. */
+typedef uint16_t *lif_fours(int32_t *v, const int32_t *current, const int32_t *threshold,
+                            uint32_t decay, const int32_t *end, uint16_t *events);
+lif_fours esnn_lif_fours, esnn_lif_saturating_fours;
+
+/* The neurons behind the last four, kept apart so that whole fours do not pay; all that spiked.
+ * They saturate always: where nothing can overflow that changes nothing. */
+__attribute__((noinline)) static size_t last_of_lif(int32_t *v, const int32_t *current,
+                                                    const int32_t *threshold, uint32_t decay,
+                                                    size_t n, uint16_t *events, size_t fired) {
+    for (size_t k = n & ~(size_t)3u; k < n; k++) {
+        v[k] = esnn_clamp(decayed(v[k], decay) + current[k], ESNN_MEMBRANE_LIMIT);
+        if (v[k] > threshold[k]) {
+            events[fired++] = (uint16_t)k;
+        }
+    }
+    return fired;
+}
+
+static inline size_t run_lif(lif_fours *fast, int32_t *v, const int32_t *current,
+                             const int32_t *threshold, uint32_t decay, size_t n, uint16_t *events) {
+    const size_t fours = n & ~(size_t)3u;
+    size_t fired = 0;
+    if (fours > 0) {
+        fired = (size_t)(fast(v, current, threshold, decay << 16, v + fours, events) - events);
+    }
+    return fours == n ? fired : last_of_lif(v, current, threshold, decay, n, events, fired);
+}
+
+size_t esnn_lif(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                size_t n, uint16_t *events) {
+    return run_lif(esnn_lif_fours, v, current, threshold, decay, n, events);
+}
+
+size_t esnn_lif_saturating(int32_t *v, const int32_t *current, const int32_t *threshold,
+                           uint32_t decay, size_t n, uint16_t *events) {
+    return run_lif(esnn_lif_saturating_fours, v, current, threshold, decay, n, events);
+}
+
+static uint16_t *update(int32_t *v, const int32_t *current, const int32_t *threshold,
+                        uint32_t decay, size_t first, size_t n, uint16_t *events) {
+    for (const size_t end = first + n; first != end; first++) {
+        const int32_t next = decayed(*v, decay) + *current++;
+        *v++ = next;
+        if (next > *threshold++) {
+            *events++ = (uint16_t)first;
+        }
+    }
+    return events;
+}
+
+size_t esnn_lif_blocks(int32_t *v, const int32_t *current, const int32_t *threshold, uint32_t decay,
+                       size_t n_blocks, size_t n_out, uint8_t *met, uint16_t *events) {
+    uint16_t *end = events;
+    size_t first = 0;
+    for (const uint8_t *last = met + n_blocks; met != last; met++, first += n_out) {
+        if (*met == ESNN_MET) {
+            uint16_t *before = end;
+            end = update(v + first, current + first, threshold + first, decay, first, n_out, end);
+            *met = end != before ? ESNN_MET : ESNN_DECAYS;
+        } else if (*met == ESNN_DECAYS && esnn_decay(v + first, n_out, decay) == 0) {
+            *met = ESNN_RESTS;
+        }
+    }
+    return (size_t)(end - events);
+}
+
+#endif
+
+#if !defined(ESNN_KERNELS_THUMB1)
 
 uint32_t esnn_decay(int32_t *v, size_t n, uint32_t decay) {
     const int32_t *end = v + (n & ~(size_t)3u), *last = v + n;
@@ -530,8 +602,9 @@ void esnn_clear(int32_t *current, size_t n) {
     }
 }
 
-void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
+INNER void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
+                      size_t stride, const int32_t *last, uint32_t factor, uint32_t even,
+                      uint32_t odd) {
     for (; current != last; current += ESNN_TILE, rows += stride) {
         uint32_t e0 = even, e1 = even, e2 = even, e3 = even;
         uint32_t o0 = odd, o1 = odd, o2 = odd, o3 = odd;
@@ -554,8 +627,9 @@ void esnn_tiles(const uint16_t *events, uintptr_t rows, const uint16_t *end, int
     }
 }
 
-void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end, int32_t *current,
-                 size_t stride, const int32_t *last, uint32_t factor, uint32_t even, uint32_t odd) {
+INNER void esnn_tiles4(const uint16_t *events, uintptr_t rows, const uint16_t *end,
+                       int32_t *current, size_t stride, const int32_t *last, uint32_t factor,
+                       uint32_t even, uint32_t odd) {
     for (; current != last; current += ESNN_TILE4, rows += stride) {
         uint32_t lanes[16];
         const uint16_t *event = events;

@@ -27,8 +27,12 @@ ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_population *
 
 static void reset_before(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
                          const int32_t *above, int32_t *v, int32_t *current) {
+    const uint8_t reset = p->as.neurons.reset;
+    if (reset < ESNN_RESET_SUBTRACT || reset > ESNN_RESET_ZERO_DISCARD) {
+        return;
+    }
     const uint16_t *last = events + slot->n_events;
-    if (p->as.neurons.reset == ESNN_RESET_SUBTRACT) {
+    if (reset == ESNN_RESET_SUBTRACT) {
         for (const uint16_t *event = events; event != last; event++) {
             current[*event] -= above[*event];
         }
@@ -42,7 +46,7 @@ static void reset_before(const esnn_population *p, const esnn_slot *slot, const 
     }
     for (const uint16_t *event = events; event != last; event++) {
         v[*event] = 0;
-        if (p->as.neurons.reset == ESNN_RESET_ZERO_DISCARD) {
+        if (reset == ESNN_RESET_ZERO_DISCARD) {
             current[*event] = 0;
         }
     }
@@ -50,6 +54,9 @@ static void reset_before(const esnn_population *p, const esnn_slot *slot, const 
 
 static void reset_after(const esnn_population *p, const esnn_slot *slot, const uint16_t *events,
                         const int32_t *above, int32_t *v) {
+    if (p->as.neurons.reset < ESNN_RESET_SUBTRACT_AT_ONCE) {
+        return;
+    }
     const int subtracts = p->as.neurons.reset == ESNN_RESET_SUBTRACT_AT_ONCE;
     const int32_t reaches = (p->flags & ESNN_REACHES) != 0;
     for (uint32_t e = 0; e < slot->n_events; e++) {
@@ -73,16 +80,47 @@ static void update(const esnn_model *m, const esnn_population *p, esnn_slot *slo
         return;
     }
     const uint16_t flags = slot->flags;
-    const uint8_t reset = n->reset;
     slot->flags = flags & (uint16_t)~ESNN_RESTING;
-    if (reset >= ESNN_RESET_SUBTRACT && reset <= ESNN_RESET_ZERO_DISCARD) {
-        reset_before(p, slot, events, above, v, in->current);
-    }
+    reset_before(p, slot, events, above, v, in->current);
     slot->n_events = (uint32_t)((flags & ESNN_FREE) != 0 ? esnn_lif : esnn_lif_saturating)(
         v, in->current, above, decay, p->size, events);
-    if (reset >= ESNN_RESET_SUBTRACT_AT_ONCE) {
-        reset_after(p, slot, events, above, v);
-    }
+    reset_after(p, slot, events, above, v);
 }
 
 const esnn_population_operation esnn_op_lif = {check, update};
+
+/* ---- in blocks: where a block meets no spike and rests, a step costs nothing ---- */
+
+ESNN_ONCE static esnn_status check_blocks(const esnn_header *h, const esnn_population *p) {
+    return p->as.neurons.bias == 0 ? check(h, p) : ESNN_ERR_FORMAT;
+}
+
+#if defined(ESNN_KERNELS_MVE)
+
+/* vectors update all of them faster than any other code finds those that are due */
+const esnn_population_operation esnn_op_lif_blocks = {check_blocks, update};
+
+#else
+
+static void update_blocks(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
+                          const esnn_currents *in) {
+    const esnn_neurons *n = &p->as.neurons;
+    if ((slot->flags & ESNN_FREE) == 0) {
+        update(m, p, slot, in);
+        return;
+    }
+    const size_t blocks = esnn_blocks_of(m->image, p), n_out = p->size / blocks;
+    const int32_t *above = esnn_i32(m->image, n->above);
+    int32_t *v = esnn_words(m->arena, slot->state);
+    uint16_t *events = esnn_halves(m->arena, slot->output);
+    if (in->current != NULL) {
+        reset_before(p, slot, events, above, v, in->current);
+    }
+    slot->n_events = (uint32_t)esnn_lif_blocks(v, in->current, above, *esnn_u16(m->image, n->decay),
+                                               blocks, n_out, esnn_met_of(m, p, slot), events);
+    reset_after(p, slot, events, above, v);
+}
+
+const esnn_population_operation esnn_op_lif_blocks = {check_blocks, update_blocks};
+
+#endif

@@ -21,20 +21,6 @@ static uint32_t offset_of(const esnn_population *p, size_t which) {
     return *(const uint32_t *)(const void *)(record + places[which]);
 }
 
-/* values NULL: there is none; mask 0: one entry for all */
-typedef struct {
-    const void *values;
-    size_t mask;
-} parameter;
-
-static uint32_t u16_of(const parameter *a, size_t k) {
-    return ((const uint16_t *)a->values)[k & a->mask];
-}
-
-static int32_t i32_of(const parameter *a, size_t k) {
-    return ((const int32_t *)a->values)[k & a->mask];
-}
-
 ESNN_ONCE static esnn_status check_parameter(const esnn_header *h, const esnn_population *p,
                                              size_t which) {
     static const uint16_t largest_decay[] = {ESNN_DECAY_ONE, 1u << 12, 31u};
@@ -119,7 +105,7 @@ ESNN_ONCE static esnn_status check(const esnn_header *h, const esnn_population *
     return status;
 }
 
-static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
+ESNN_RARE ESNN_APART static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
     if (rule == ESNN_RULE_Q15) {
         return esnn_leak(x, b);
     }
@@ -137,7 +123,7 @@ static int32_t decayed(int32_t x, uint32_t b, uint8_t rule) {
  * or q (see edgesnn.graph.Adaptation). */
 typedef struct {
     const int32_t *above;
-    parameter of[PARAMETERS];
+    const void *of[PARAMETERS];   /* or NULL */
     const int32_t *membrane_bias; /* or NULL */
     int32_t *v, *i, *h, *a, *last;
     int32_t reaches, membrane_limit, current_limit;
@@ -145,13 +131,26 @@ typedef struct {
     uint8_t rule, reset, conduction;
 } neurons;
 
+/* where in an array the entry of neuron k is */
+static size_t entry(const neurons *n, size_t which, size_t k) {
+    return (n->flags >> which & 1) != 0 ? k : 0;
+}
+
+static uint32_t u16_of(const neurons *n, size_t which, size_t k) {
+    return ((const uint16_t *)n->of[which])[entry(n, which, k)];
+}
+
+static int32_t i32_of(const neurons *n, size_t which, size_t k) {
+    return ((const int32_t *)n->of[which])[entry(n, which, k)];
+}
+
 /* synaptic currents take in x; what of them enters the membrane */
-static int32_t conduct(const neurons *n, size_t k, int32_t x) {
-    const uint32_t decay = u16_of(&n->of[SYNAPTIC], k);
+ESNN_RARE static int32_t conduct(const neurons *n, size_t k, int32_t x) {
+    const uint32_t decay = u16_of(n, SYNAPTIC, k);
     const int32_t old = n->i[k];
     const int32_t i = n->i[k] = esnn_clamp(decayed(old, decay, n->rule) + x, n->current_limit);
     if (n->h != NULL) {
-        const int32_t h = decayed(n->h[k], u16_of(&n->of[INHIBITORY], k), n->rule) - x;
+        const int32_t h = decayed(n->h[k], u16_of(n, INHIBITORY, k), n->rule) - x;
         n->h[k] = esnn_clamp(h, n->current_limit);
         return i;
     }
@@ -162,7 +161,8 @@ static int32_t conduct(const neurons *n, size_t k, int32_t x) {
 }
 
 /* the membrane that the fire test sees, where r: the neuron spiked in the step before */
-static int32_t integrate(const neurons *n, size_t k, int32_t x, int r, int32_t subtracted) {
+ESNN_RARE static int32_t integrate(const neurons *n, size_t k, int32_t x, int r,
+                                   int32_t subtracted) {
     int32_t w = 0;
     if (r && n->reset == ESNN_RESET_ZERO_DISCARD) {
         if (n->h != NULL) {
@@ -173,8 +173,7 @@ static int32_t integrate(const neurons *n, size_t k, int32_t x, int r, int32_t s
     if (n->h != NULL) {
         w = n->i[k] + n->h[k];
     } else {
-        w = r && n->reset == ESNN_RESET_ZERO ? 0
-                                             : decayed(n->v[k], u16_of(&n->of[DECAY], k), n->rule);
+        w = r && n->reset == ESNN_RESET_ZERO ? 0 : decayed(n->v[k], u16_of(n, DECAY, k), n->rule);
         w += x;
     }
     if (r && (n->reset == ESNN_RESET_SUBTRACT || n->reset == ESNN_RESET_SUBTRACT_RESIDUE)) {
@@ -184,21 +183,21 @@ static int32_t integrate(const neurons *n, size_t k, int32_t x, int r, int32_t s
 }
 
 /* an adaptive threshold after s spikes */
-static void adapt(const neurons *n, size_t k, int32_t above, int32_t s) {
-    const int32_t raised = s * i32_of(&n->of[STEP], k), limit = ESNN_CURRENT_LIMIT / 2;
-    if (n->of[REFRACTORY].values != NULL) {
+ESNN_RARE static void adapt(const neurons *n, size_t k, int32_t above, int32_t s) {
+    const int32_t raised = s * i32_of(n, STEP, k), limit = ESNN_CURRENT_LIMIT / 2;
+    if (n->of[REFRACTORY] != NULL) {
         n->last[k] = esnn_clamp(n->last[k] + 2 * s * (above + n->reaches), ESNN_CURRENT_LIMIT);
         n->a[k] = esnn_clamp(n->a[k] + raised, limit);
     } else {
         n->last[k] = above;
-        n->a[k] = decayed(n->a[k], u16_of(&n->of[ADAPTATION], k), n->rule) + raised;
+        n->a[k] = decayed(n->a[k], u16_of(n, ADAPTATION, k), n->rule) + raised;
         n->a[k] = esnn_clamp(n->a[k], limit);
     }
 }
 
 /* one neuron, one step: its spikes */
-static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
-    const int refractory = n->of[REFRACTORY].values != NULL;
+ESNN_RARE static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
+    const int refractory = n->of[REFRACTORY] != NULL;
     int32_t above = n->above[k];
     int r = n->v[k] > above;
     int32_t subtracted = above + n->reaches;
@@ -206,8 +205,8 @@ static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
         r = n->v[k] > n->last[k];
         if (refractory) {
             r = 0;
-            n->a[k] = decayed(n->a[k], u16_of(&n->of[ADAPTATION], k), n->rule);
-            n->last[k] = decayed(n->last[k], u16_of(&n->of[REFRACTORY], k), n->rule);
+            n->a[k] = decayed(n->a[k], u16_of(n, ADAPTATION, k), n->rule);
+            n->last[k] = decayed(n->last[k], u16_of(n, REFRACTORY, k), n->rule);
         }
         const int32_t threshold =
             esnn_clamp(above + n->reaches + n->a[k] + raised, ESNN_CURRENT_LIMIT);
@@ -226,56 +225,48 @@ static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t raised) {
     if (n->reset == ESNN_RESET_SUBTRACT_AT_ONCE) {
         v = esnn_clamp(v - s * (above + n->reaches), n->membrane_limit);
     } else if (n->reset == ESNN_RESET_ZERO_AT_ONCE && s != 0) {
-        v = n->of[RESET_TO].values != NULL ? i32_of(&n->of[RESET_TO], k) : 0;
+        v = n->of[RESET_TO] != NULL ? i32_of(n, RESET_TO, k) : 0;
     } else if (n->reset == ESNN_RESET_SUBTRACT_RESIDUE) {
         v = esnn_clamp(v - (s - r) * subtracted, n->membrane_limit);
     }
     if (n->a != NULL) {
         adapt(n, k, above, s);
     }
-    if (n->of[FLOOR].values != NULL && v < i32_of(&n->of[FLOOR], k)) {
-        v = i32_of(&n->of[FLOOR], k);
+    if (n->of[FLOOR] != NULL && v < i32_of(n, FLOOR, k)) {
+        v = i32_of(n, FLOOR, k);
     }
     n->v[k] = v;
     return s;
 }
 
-static neurons resolved(const esnn_model *m, const esnn_population *p, const esnn_slot *slot) {
+ESNN_RARE static void resolve(neurons *n, const esnn_model *m, const esnn_population *p,
+                              const esnn_slot *slot) {
     const uint8_t *image = m->image;
     const esnn_neurons *r = &p->as.neurons;
-    neurons n = {
-        .above = esnn_i32(image, r->above),
-        .reaches = (p->flags & ESNN_REACHES) != 0,
-        .flags = p->flags,
-        .max_spikes = r->max_spikes,
-        .rule = r->rule,
-        .conduction = r->conduction,
-        .membrane_bias = r->membrane_bias != 0 ? esnn_i32(image, r->membrane_bias) : NULL,
-        .membrane_limit = (int32_t)1 << (r->state_bits - 1u),
-        .reset = r->reset,
-    };
+    int32_t *state = esnn_words(m->arena, slot->state);
+    n->above = esnn_i32(image, r->above);
+    n->reaches = (p->flags & ESNN_REACHES) != 0;
+    n->flags = p->flags;
+    n->max_spikes = r->max_spikes;
+    n->rule = r->rule;
+    n->conduction = r->conduction;
+    n->membrane_bias = r->membrane_bias != 0 ? esnn_i32(image, r->membrane_bias) : NULL;
+    n->membrane_limit = (int32_t)1 << (r->state_bits - 1u);
+    n->current_limit =
+        n->membrane_limit > ESNN_CURRENT_LIMIT ? ESNN_CURRENT_LIMIT : n->membrane_limit;
+    n->reset = r->reset;
     for (size_t k = 0; k < PARAMETERS; k++) {
         const uint32_t offset = offset_of(p, k);
-        n.of[k].values = offset != 0 ? image + offset : NULL;
-        n.of[k].mask = (p->flags >> k & 1) != 0 ? ~(size_t)0 : 0;
+        n->of[k] = offset != 0 ? image + offset : NULL;
     }
-    n.current_limit = n.membrane_limit;
-    if (n.current_limit > ESNN_CURRENT_LIMIT) {
-        n.current_limit = ESNN_CURRENT_LIMIT;
-    }
-    int32_t *state = esnn_words(m->arena, slot->state);
-    n.v = state;
-    if (n.of[SYNAPTIC].values != NULL) {
-        n.i = state += p->size;
-    }
-    if (n.of[INHIBITORY].values != NULL) {
-        n.h = state += p->size;
-    }
+    n->v = state;
+    n->i = n->of[SYNAPTIC] != NULL ? (state += p->size) : NULL;
+    n->h = n->of[INHIBITORY] != NULL ? (state += p->size) : NULL;
+    n->a = n->last = NULL;
     if ((p->flags & ESNN_ADAPTS) != 0) {
-        n.a = state += p->size;
-        n.last = state + p->size;
+        n->a = state + p->size;
+        n->last = n->a + p->size;
     }
-    return n;
 }
 
 /* Whether `subtract_all` below serves a population: decays by neuron, delayed subtraction, and no
@@ -330,13 +321,14 @@ static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
 #define UNROLLED
 #endif
 #if defined(__GNUC__)
-#define APART static __attribute__((noinline))
+#define x __attribute__((noinline))
 #else
-#define APART static
+#define x
 #endif
 
 /* synaptic currents i take in and become the currents */
-APART void conduct_all(int32_t *current, int32_t *i, const uint16_t *decay, size_t size) {
+ESNN_APART static void conduct_all(int32_t *current, int32_t *i, const uint16_t *decay,
+                                   size_t size) {
     UNROLLED
     for (size_t k = 0; k < size; k++) {
         i[k] = current[k] = sat30(leak_add(i[k], decay[k], current[k], 0));
@@ -354,8 +346,9 @@ static void raise_all(int32_t *raised, const int32_t *above, size_t size) {
 /* `fire` of all neurons; `passed` is what a membrane had to be above in the last step, and becomes
  * what it has to be above now. An index stays where its neuron fires; there is room for it, as no
  * more have fired than were asked. */
-APART uint32_t subtract_all(int32_t *v, const int32_t *current, const uint16_t *decay,
-                            int32_t *passed, const int32_t *above, size_t size, uint16_t *output) {
+ESNN_APART static uint32_t subtract_all(int32_t *v, const int32_t *current, const uint16_t *decay,
+                                        int32_t *passed, const int32_t *above, size_t size,
+                                        uint16_t *output) {
     uint16_t *fired = output;
     for (uint32_t k = 0; k < size; k++) {
         const int32_t before = *v, now = *above++, last = *passed;
@@ -371,8 +364,8 @@ APART uint32_t subtract_all(int32_t *v, const int32_t *current, const uint16_t *
 }
 
 /* the same, of thresholds that stay */
-APART uint32_t subtract_fixed(int32_t *v, const int32_t *current, const uint16_t *decay,
-                              const int32_t *above, size_t size, uint16_t *output) {
+ESNN_APART static uint32_t subtract_fixed(int32_t *v, const int32_t *current, const uint16_t *decay,
+                                          const int32_t *above, size_t size, uint16_t *output) {
     uint16_t *fired = output;
     for (uint32_t k = 0; k < size; k++) {
         const int32_t before = *v, now = *above++;
@@ -386,8 +379,8 @@ APART uint32_t subtract_fixed(int32_t *v, const int32_t *current, const uint16_t
     return (uint32_t)(fired - output);
 }
 
-static uint32_t subtracting(const esnn_model *m, const esnn_population *p, const esnn_slot *slot,
-                            const esnn_currents *in) {
+ESNN_APART static uint32_t subtracting(const esnn_model *m, const esnn_population *p,
+                                       const esnn_slot *slot, const esnn_currents *in) {
     const esnn_neurons *n = &p->as.neurons;
     const int32_t *above = esnn_i32(m->image, n->above);
     const uint16_t *decay = esnn_u16(m->image, n->decay);
@@ -409,9 +402,10 @@ static uint32_t subtracting(const esnn_model *m, const esnn_population *p, const
 }
 
 /* with whatever switches there are */
-APART void update_any(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
-                      const esnn_currents *in) {
-    const neurons n = resolved(m, p, slot);
+ESNN_RARE ESNN_APART static void update_any(const esnn_model *m, const esnn_population *p,
+                                            esnn_slot *slot, const esnn_currents *in) {
+    neurons n;
+    resolve(&n, m, p, slot);
     uint16_t *output = esnn_halves(m->arena, slot->output);
     uint32_t fired = 0;
     for (size_t k = 0; k < p->size; k++) {

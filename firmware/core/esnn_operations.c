@@ -9,6 +9,7 @@ const esnn_population_operation *const esnn_population_operations[ESNN_POPULATIO
     [ESNN_INTEGRATOR] = &esnn_op_integrator,
     [ESNN_LINEAR_STATE] = &esnn_op_linear_state,
     [ESNN_DELAY_LINE] = &esnn_op_delay_line,
+    [ESNN_LIF_BLOCKS] = &esnn_op_lif_blocks,
 };
 
 const esnn_projection_operation *const esnn_projection_operations[ESNN_PROJECTION_KINDS] = {

@@ -3,7 +3,7 @@
 #include "esnn_internal.h"
 
 static int has_neurons(const esnn_population *p) {
-    return p->kind == ESNN_LIF || p->kind == ESNN_NEURON;
+    return p->kind == ESNN_LIF || p->kind == ESNN_NEURON || p->kind == ESNN_LIF_BLOCKS;
 }
 
 ESNN_ONCE static esnn_status check_spikes(const esnn_header *h, const esnn_population *p) {
@@ -33,8 +33,8 @@ static void note(const esnn_model *m, int32_t *score) {
     }
 }
 
-static void note_first(const esnn_model *m, const esnn_population *p, const esnn_slot *slot,
-                       int32_t *scores) {
+ESNN_RARE static void note_first(const esnn_model *m, const esnn_population *p,
+                                 const esnn_slot *slot, int32_t *scores) {
     const uint16_t *output = esnn_halves(m->arena, slot->output);
     const size_t n = p->bits != 0 ? p->size : slot->n_events;
     for (size_t e = 0; e < n; e++) {
@@ -84,8 +84,8 @@ static uint32_t weight_of(const uint16_t *table, int32_t largest, int32_t v, uin
     return table[below < ESNN_SOFTMAX_SIZE ? below : ESNN_SOFTMAX_SIZE - 1u];
 }
 
-static void add_softmax(const esnn_model *m, const esnn_population *p, const esnn_slot *slot,
-                        int32_t *scores) {
+ESNN_RARE static void add_softmax(const esnn_model *m, const esnn_population *p,
+                                  const esnn_slot *slot, int32_t *scores) {
     const esnn_header *h = esnn_header_of(m->image);
     const uint16_t *table = esnn_u16(m->image, h->readout_table);
     const int32_t *v = esnn_words(m->arena, slot->state);

@@ -181,6 +181,47 @@ static int check_decay(size_t n) {
     return fast == portable && same(dense.fast, dense.portable, sizeof dense.fast);
 }
 
+#if defined(ESNN_KERNELS_MVE)
+#define KEEPS_MET 0
+#define esnn_lif_blocks esnn_lif_blocks_portable
+#else
+#define KEEPS_MET 1
+#endif
+
+static struct {
+    uint8_t fast[MAX_OUT + GUARD], portable[MAX_OUT + GUARD];
+    size_t n_out;
+} met;
+
+static size_t fast_blocks(int32_t *v, const int32_t *current, const int32_t *threshold,
+                          uint32_t decay, size_t n, uint16_t *events) {
+    memcpy(met.portable, met.fast, sizeof met.fast); /* what was tried of it is forgotten */
+    return esnn_lif_blocks(v, current, threshold, decay, n / met.n_out, met.n_out, met.fast,
+                           events);
+}
+
+static size_t portable_blocks(int32_t *v, const int32_t *current, const int32_t *threshold,
+                              uint32_t decay, size_t n, uint16_t *events) {
+    if (n < met.n_out) { /* see check_lif */
+        return esnn_lif_portable(v, current, threshold, decay, n, events);
+    }
+    return esnn_lif_blocks_portable(v, current, threshold, decay, n / met.n_out, met.n_out,
+                                    met.portable, events);
+}
+
+static void draw_met(size_t n_out) {
+    met.n_out = n_out;
+    for (size_t b = 0; b < sizeof met.fast; b++) {
+        met.fast[b] = met.portable[b] = (uint8_t)below(3);
+    }
+}
+
+static int check_lif_blocks(size_t n_out) {
+    draw_met(n_out);
+    return check_lif(fast_blocks, portable_blocks, 0, n_out * (1u + below(MAX_OUT / n_out))) &&
+           same(met.fast, met.portable, sizeof met.fast);
+}
+
 static int check_blocks(size_t n_out) {
     const size_t n_in = 1u + below(below(2) == 0 ? 8 : ESNN_TILE + 1u);
     const size_t blocks = MAX_OUT / n_out;
@@ -196,9 +237,14 @@ static int check_blocks(size_t n_out) {
         dense.fast[k] = between(-(1 << 29), 1 << 29, 2) >> 8;
         dense.portable[k] = dense.fast[k];
     }
-    esnn_blocks_events(dense.fast, w, n_in, n_out, shift, dense.events, n_events);
-    esnn_blocks_events_portable(dense.portable, w, n_in, n_out, shift, dense.events, n_events);
-    return same(dense.fast, dense.portable, sizeof dense.fast);
+    draw_met(n_out);
+    const int marks = KEEPS_MET && below(2) == 0;
+    esnn_blocks_events(dense.fast, w, n_in, n_out, shift, dense.events, n_events,
+                       marks ? met.fast : NULL);
+    esnn_blocks_events_portable(dense.portable, w, n_in, n_out, shift, dense.events, n_events,
+                                marks ? met.portable : NULL);
+    return same(dense.fast, dense.portable, sizeof dense.fast) &&
+           same(met.fast, met.portable, sizeof met.fast);
 }
 
 static int check_clear(size_t n) {
@@ -241,6 +287,9 @@ int check_kernels(void) {
             }
             if (!check_lif(esnn_lif_saturating, esnn_lif_saturating_portable, 1, n)) {
                 return fails("esnn_lif_saturating");
+            }
+            if (!check_lif_blocks(1u + n % ESNN_TILE)) {
+                return fails("esnn_lif_blocks");
             }
             if (!check_decay(n)) {
                 return fails("esnn_decay");

@@ -81,7 +81,7 @@ int main(void) {
     REGION("events4_13", esnn_dense4_events(current, weights, N, N, 3, events, FEW, 0));
     REGION("events_13", esnn_dense_events(current, weights, N, N, 3, events, FEW, 0));
     choose_blocks();
-    REGION("blocks", esnn_blocks_events(current, weights, BLOCK, BLOCK, 3, events, FEW));
+    REGION("blocks", esnn_blocks_events(current, weights, BLOCK, BLOCK, 3, events, FEW, NULL));
     REGION("clear", esnn_clear(current, N));
     size_t n;
     COUNT_LIF("lif", esnn_lif, FEW);

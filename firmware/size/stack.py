@@ -20,6 +20,7 @@ GCC_FLAGS = ("-fstack-usage", "-fcallgraph-info=su")
 # which entry of an operation the files that use the tables call, by its place in the struct
 TABLE_ENTRY = {"esnn_check": 0, "esnn": 4}
 INDIRECT = "__indirect_call"
+KEEPS_SP = {"cmp", "tst", "mov", "pop", "ldmia", "ldr", "stmia"}
 
 _NODE = re.compile(
     r'^node: { title: "([^"]+)" label: "[^"]*?(?:\\n(\d+) bytes \((\w+)[^"]*)?"', re.M
@@ -87,7 +88,9 @@ def read(core: Core, objects: Sequence[Path], elf: Path) -> Calls:
     at = {linked[name]: found for name, found in functions.items() if name in linked}
     for name, address in linked.items():
         if name not in found.frames and address in at:
-            found.add(name, *at[address])
+            frame, called, jumped = at[address]
+            found.add(name, frame, called | jumped)
+            found.jumps[name] = jumped - called
     return found
 
 
@@ -115,6 +118,8 @@ def _read_callgraph(
     # gcc also calls of its own accord: copies, and arithmetic that the processor lacks
     called: dict[tuple[str, str], bool] = {}
     for function, target, jumped in _relocated_calls(core, path):
+        if function not in local:
+            continue  # in assembly: it is read from the program
         pair = local[function], local.get(target, target)
         called[pair] = called.get(pair, True) and jumped
     for (function, target), only_jumped in called.items():
@@ -180,20 +185,22 @@ def _relocated_calls(core: Core, path: Path) -> list[tuple[str, str, bool]]:
     return found
 
 
-def disassembled(core: Core, elf: Path) -> dict[str, tuple[int, set[str]]]:
-    """Of every symbol of a program: what it pushes in all, bytes, and what it calls."""
-    functions: dict[str, tuple[int, set[str]]] = {}
+def disassembled(core: Core, elf: Path) -> dict[str, tuple[int, set[str], set[str]]]:
+    """Of every symbol of a program: what it pushes in all, bytes, what it calls, and where it
+    jumps before it has pushed anything."""
+    functions: dict[str, tuple[int, set[str], set[str]]] = {}
     name = ""
     for line in call(f"{core.cross}objdump", "-d", "--no-show-raw-insn", elf).splitlines():
         if match := _FUNCTION.match(line):
             name = match[1]
-            functions[name] = 0, set()
+            functions[name] = 0, set(), set()
         elif match := _INSTRUCTION.match(line):
-            frame, called = functions[name]
+            frame, called, jumped = functions[name]
             target = re.search(r"[0-9a-f]+ <([^>+]+)>$", match[2] or "")
             if target and target[1] != name:
-                called.add(target[1])
-            functions[name] = frame + pushed(match[1], match[2] or ""), called
+                links = match[1].split(".")[0] in ("bl", "jal", "jalr")
+                (called if links or frame > 0 else jumped).add(target[1])
+            functions[name] = frame + pushed(match[1], match[2] or ""), called, jumped
     return functions
 
 
@@ -218,6 +225,6 @@ def pushed(mnemonic: str, operands: str) -> int:
         return int(match[1]) if base in ("sub", "subw") else 0
     if match := re.fullmatch(r"sp,sp,(-?\d+)", operands):
         return max(0, -int(match[1]))
-    if re.match(r"sp\s*,", operands) and base not in ("cmp", "tst", "mov", "pop", "ldmia", "ldr"):
+    if re.match(r"sp\s*,", operands) and base not in KEEPS_SP:
         raise ToolError(f"what does '{mnemonic} {operands}' do to the stack?")
     return 0
