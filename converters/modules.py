@@ -28,7 +28,7 @@ import numpy.typing as npt
 from edgesnn.converters import maps
 from edgesnn.converters.torchfile import read_torch
 from edgesnn.errors import FormatError, ModelError
-from edgesnn.graph import PotentialMode, Reset
+from edgesnn.graph import Activation, PotentialMode, Reset
 from edgesnn.network import (
     AnyPopulation,
     AnyProjection,
@@ -72,7 +72,7 @@ class Neurons:
         emits: what one spike counts (graded spikes).
         recurrent: weights (size, size) from the spikes of the step before, and bias or None.
         one_to_one: weights () or (size,) of each neuron's own spike, or None.
-        integrates: non-spiking integrators: only `beta` of the rule counts.
+        integrates: non-spiking integrators: only `beta` and `activation` of the rule count.
     """
 
     rule: dict[str, Any]
@@ -558,7 +558,11 @@ class _Stack:
         }  # fmt: skip
         common: dict[str, Any] = {"name": name, "size": layer.size, "bias": bias.astype(np.float32)}
         if made.integrates:
-            self.parts.append(Integrator(beta=rule["beta"], layer=layer.called, **common))
+            kind = made.rule.get("activation", Activation.IDENTITY)
+            beta = rule["beta"]
+            self.parts.append(
+                Integrator(beta=beta, layer=layer.called, activation=kind, **common)
+            )  # fmt: skip
         else:
             self.parts.append(Population(layer=layer.called, **common, **rule))
         if self.pending is None:

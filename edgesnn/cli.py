@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgesnn.blob import Model
     from edgesnn.graph import Graph
-    from edgesnn.network import FidelityReport, Network, WidthCost
+    from edgesnn.network import Conversion, FidelityReport, Network, WidthCost
     from edgesnn.recordings import Fitted
     from edgesnn.reference import Outputs
 
@@ -160,6 +160,11 @@ def main() -> None:
     help="JSON file of what the checkpoint leaves out.",
 )
 @click.option(
+    "--spikes",
+    type=click.IntRange(1),
+    help="Make a ReLU network spike: over so many steps a frame, balanced on the recordings.",
+)
+@click.option(
     "--bits",
     multiple=True,
     help="Width of the weights: 16, 8, 4 or 2 (ternary), or LAYER=WIDTH, as often as needed.",
@@ -179,6 +184,7 @@ def convert(
     input_kind: str | None,
     profile: str | None,
     describe: Path | None,
+    spikes: int | None,
     bits: tuple[str, ...],
     auto: float | None,
     as_json: bool,
@@ -189,7 +195,7 @@ def convert(
     from edgesnn import blob
     from edgesnn.network import InputKind, Network
     from edgesnn.quantize import quantize
-    from edgesnn.sources import Options, read_description, read_source
+    from edgesnn.sources import Options, read_description, read_source, source_of
     from edgesnn.terminal import progress_bar
 
     description = {} if describe is None else read_description(describe)
@@ -202,6 +208,14 @@ def convert(
         recordings = given.load(network.units, network.step_us) if given.path else None
         signal = None if recordings is None else recordings.signal
         tried: tuple[WidthCost, ...] = ()
+        balanced = None
+        if spikes is not None:
+            from edgesnn.balance import measured, spiking
+
+            if signal is None:
+                raise MissingError("--spikes balances thresholds: give recordings with --calibrate")
+            balanced = spiking(network, signal, spikes)
+            network, signal = balanced.network, balanced.signal
         if auto is not None:
             network, tried = _chosen_widths(network, signal, auto, bits)
         elif bits:
@@ -212,17 +226,22 @@ def convert(
         with progress_bar("calibrating", total) as advance:
             conversion = quantize(network, signal, advance)
         conversion = replace(conversion, report=replace(conversion.report, widths=tried))
+        if balanced is not None:
+            conversion = measured(conversion, balanced)
     else:
         conversion = made
-        if bits or auto is not None:
+        if bits or auto is not None or spikes is not None:
             raise FormatError(
-                f"{checkpoint} is integer already and has its widths: leave --bits and --auto out"
+                f"{checkpoint} is integer already: leave --bits, --auto and --spikes out"
             )
         if input_kind is not None:
             raise FormatError(
                 f"{checkpoint} is integer already and says what enters it: leave --input-kind out"
             )
         recordings = given.load_for(conversion.graph) if given.path else None
+        original = source_of(checkpoint, source).original
+        if recordings is not None and original is not None:
+            conversion = beside_original(conversion, checkpoint, recordings.signal, original)
     output = output or checkpoint.with_suffix(".esnn")
     notes = {"classes": list(classes), "report": conversion.report.as_json()}
     blob.save(output, conversion.graph, notes)
@@ -244,6 +263,33 @@ def convert(
         )
         accuracy = float((outputs.labels == expected).mean())
         click.echo(f"accuracy on these recordings {accuracy:.4f}", err=as_json)
+
+
+def beside_original(
+    conversion: Conversion,
+    checkpoint: Path,
+    signal: npt.NDArray[Any],
+    original: Callable[[Path, npt.NDArray[Any]], npt.NDArray[np.int64]],
+) -> Conversion:
+    """The conversion with its labels held against the original's, where that can be run here."""
+    from dataclasses import replace
+
+    from edgesnn import blob, runtime
+
+    try:
+        expected = original(checkpoint, signal)
+    except MissingError as error:
+        said = f"the original was not run beside it: {error}"
+        remarks = (*conversion.report.remarks, said)
+        return replace(conversion, report=replace(conversion.report, remarks=remarks))
+    frames = conversion.graph.input.quantize(signal)
+    outputs = runtime.run(blob.pack_image(conversion.graph), frames, digests=False)
+    report = replace(
+        conversion.report,
+        label_agreement=float((outputs.labels == expected).mean()),
+        calibration_samples=len(expected),
+    )
+    return replace(conversion, report=report)
 
 
 def parse_bits(given: tuple[str, ...]) -> dict[str, int]:
@@ -472,10 +518,11 @@ def print_report(report: FidelityReport) -> None:
     use = ", ".join(f"{k} {100 * v:.2f} %" for k, v in report.state_use.items())
     values = ", ".join(f"{k} {100 * v:.3f} %" for k, v in report.value_error.items())
     console.print(
-        f"on {report.calibration_samples} recordings: same label as the float network "
-        f"{100 * report.label_agreement:.2f} %\nsame spikes: {spikes}\n"
-        + (f"values off by: {values}\n" if values else "")
-        + f"largest membrane, of what fits: {use}",
+        f"on {report.calibration_samples} recordings: same label as the original "
+        f"{100 * report.label_agreement:.2f} %"
+        + (f"\nsame spikes as the float network: {spikes}" if spikes else "")
+        + (f"\nvalues off by: {values}" if values else "")
+        + (f"\nlargest membrane, of what fits: {use}" if use else ""),
         highlight=False,
     )
 

@@ -27,7 +27,8 @@ reports every difference. The arrays and this list are written by it, never by h
 to 0.9.1 take `mem` for `syn` (mended in 0.9.4), which the test shows. `modules.py` traces the
 spikes of every neuron, reset and reset timing of each framework, beside the state_dict and the
 description that they are converted from (`tests/test_modules.py`). `others.py` holds the packages
-that are no spiking framework: which integers Brevitas rounds weights to (`tests/test_modules.py`).
+that are no spiking framework: which integers Brevitas rounds weights to (`tests/test_modules.py`),
+and the int8 that TensorFlow Lite's reference kernels give (`tests/test_tflite.py`).
 
 """
 

@@ -4,6 +4,8 @@ Needs NumPy, the package (brevitas) with torch, and nothing of edgesnn; `make go
 
 * `brevitas`: layers whose weights are integers times a scale, by every way in which the scale is
   found: state_dict, description, and the weights that Brevitas itself multiplies by.
+* `ai-edge-litert`: int8 `.tflite` files of ../tflite_files.py and what TensorFlow Lite's reference
+  kernels make of random frames; needs the package tflite too.
 """
 
 from __future__ import annotations
@@ -62,7 +64,41 @@ def brevitas() -> tuple[str, Arrays]:
     return "Brevitas", arrays
 
 
-MADE = {"brevitas": brevitas}
+def litert() -> tuple[str, Arrays]:
+    from ai_edge_litert import interpreter as lite
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    import tflite_files
+
+    files = {
+        "relu": (tflite_files.convolutional(0), None),
+        "relu6": (tflite_files.convolutional(1, relu="RELU6"), None),
+        "none": (tflite_files.convolutional(2, relu="NONE"), None),
+        "head": (tflite_files.head(3), 5),  # before its softmax
+    }
+    arrays: Arrays = {}
+    for name, (content, seen) in files.items():
+        made = lite.Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=lite.OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
+        )
+        made.allocate_tensors()
+        into, out = made.get_input_details()[0], made.get_output_details()[0]
+        shape = (100, *into["shape"][1:])
+        frames = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+        given = []
+        for frame in frames:
+            made.set_tensor(into["index"], frame[np.newaxis])
+            made.invoke()
+            given.append(made.get_tensor(out["index"] if seen is None else seen)[0].copy())
+        arrays[f"{name}/file"] = np.frombuffer(content, np.uint8)
+        arrays[f"{name}/input"] = frames.reshape(100, -1)
+        arrays[f"{name}/output"] = np.stack(given)
+    return "LiteRT", arrays
+
+
+MADE = {"brevitas": brevitas, "ai-edge-litert": litert}
 
 
 def main(package: str, folder: Path) -> None:
