@@ -68,6 +68,20 @@ FIRES = {"lava-dl": Fire.ABOVE, "lava-dl-early": Fire.REACHES}
 Shape = tuple[int, int, int]
 IntArray = npt.NDArray[np.int64]
 
+_GRADED = (
+    "sigma-delta neurons send by how much their activation has changed once that passes a "
+    "threshold, and neurons of the graph send spikes or whole states: train it with CUBA or ALIF"
+)
+_RESONANT = (
+    "resonators rotate a membrane of two parts, and neurons of the graph have one: train it with "
+    "CUBA or ALIF"
+)
+# neurons that lava-dl exports and the graph has no rule for, and why
+REFUSED = {
+    "SDNN": _GRADED, "S4D": _GRADED, "RF": _RESONANT, "RF_IZ": _RESONANT, "ADRF": _RESONANT,
+    "ADRF_IZ": _RESONANT, "RF_PHASE": _RESONANT,
+}  # fmt: skip
+
 
 def read_lava(path: Path, options: Options) -> Conversion:
     """The graph in a `.net` file, exact.
@@ -298,6 +312,8 @@ class _Builder:
             raise FormatError(f"{self.path} lacks '{where}/neuron': export it again")
         inside = f"{where}/neuron"
         kind = _text(neuron.get("type"))
+        if kind in REFUSED:
+            raise ModelError(f"{self.path}: '{inside}/type' is {kind!r}: {REFUSED[kind]}")
         if kind not in ("CUBA", "LOIHI", "ALIF"):
             raise ModelError(
                 f"{self.path}: '{inside}/type' is {kind!r}, which is not supported: there is CUBA, "

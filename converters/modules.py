@@ -10,7 +10,8 @@ it, layer by layer, in the order in which the data go through:
 
 `key` is the prefix of a layer's arrays in the state_dict. Layers between neurons are PyTorch's
 (`Linear`, `Conv1d`, `Conv2d`, `BatchNorm`, `AvgPool2d`, `SumPool2d`, `Flatten`, `Dropout`,
-`Identity`, with the arguments of the same names); neurons are those of the source. Beside these, a
+`Identity`, with the arguments of the same names) or Brevitas's (`QuantLinear`, `QuantConv1d`,
+`QuantConv2d`, whose integers are kept); neurons are those of the source. Beside these, a
 description may say `version`, `classes`, `units`, `step_us` and `input_kind` ("analog", "spikes").
 """
 
@@ -27,7 +28,7 @@ import numpy.typing as npt
 from edgesnn.converters import maps
 from edgesnn.converters.torchfile import read_torch
 from edgesnn.errors import FormatError, ModelError
-from edgesnn.graph import PotentialMode, Reset
+from edgesnn.graph import Activation, PotentialMode, Reset
 from edgesnn.network import (
     AnyPopulation,
     AnyProjection,
@@ -53,6 +54,8 @@ READOUTS = {
 }  # fmt: skip
 OUT_OF_REACH = 1e30
 LINEAR = ("Linear", "Conv1d", "Conv2d", "AvgPool2d", "SumPool2d", "Delays")
+QUANTISED = ("QuantLinear", "QuantConv1d", "QuantConv2d")
+STORED_SCALE = "weight_quant.tensor_quant.scaling_impl.value"
 SKIPPED = ("Dropout", "Identity", "Flatten")
 KNOWN = {"input", "readout", "layers", "version", "classes", "units", "step_us", "input_kind"}
 
@@ -69,7 +72,7 @@ class Neurons:
         emits: what one spike counts (graded spikes).
         recurrent: weights (size, size) from the spikes of the step before, and bias or None.
         one_to_one: weights () or (size,) of each neuron's own spike, or None.
-        integrates: non-spiking integrators: only `beta` of the rule counts.
+        integrates: non-spiking integrators: only `beta` and `activation` of the rule count.
     """
 
     rule: dict[str, Any]
@@ -98,8 +101,14 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """Its type."""
-        return str(self.spec["type"])
+        """Its type, that of PyTorch for those of Brevitas."""
+        kind = str(self.spec["type"])
+        return kind.removeprefix("Quant") if kind in QUANTISED else kind
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its weights are integers times a scale."""
+        return self.spec["type"] in QUANTISED
 
     @property
     def key(self) -> str:
@@ -166,6 +175,47 @@ class Layer:
         """What the description says, as it stands."""
         self.asked.add(name)
         return self.spec.get(name, default)
+
+    def weights(self) -> tuple[FloatArray, Float64Array | None, int]:
+        """The weights as they are multiplied, what one of their integers is worth, and their bits.
+
+        Brevitas rounds weights to `scale * clip(round(w / scale), -n, n)`, n = 2**(bits - 1) - 1,
+        with a scale that is stored, or else the largest weight over n: `quant/scaled_int.py` of
+        0.13. A description may say it instead ("scale"), above all for files of integers.
+
+        Raises:
+            FormatError: there is no such width or scale.
+        """
+        weight = self.array("weight")
+        if not self.quantised:
+            return weight, None, int(self.option("bits", 8))
+        bits = self.option("weight_bit_width", 8)
+        if not isinstance(bits, int) or not 2 <= bits <= 16:
+            raise FormatError(f"{self.called}: weight_bit_width is {bits!r}, not 2 to 16")
+        most = np.float32((1 << (bits - 1)) - 1)
+        given, stored = self.option("scale", None), self.optional(STORED_SCALE)
+        if isinstance(given, str):
+            given = self.array(given)
+        if self.state[self._at("weight")].dtype.kind in "iu" and given is None:
+            raise FormatError(f"{self.called} has integers: say what one is worth as its 'scale'")
+        each = self.option("scaling_per_output_channel", False)
+        if given is not None:
+            scale = np.asarray(given, np.float32).reshape(-1)
+        elif stored is not None:
+            scale = np.abs(stored).reshape(-1) / most
+        else:
+            rows = np.abs(weight).reshape(len(weight), -1)
+            scale = (rows.max(axis=1) if each else rows.max(keepdims=True).reshape(-1)) / most
+        if scale.size not in (1, len(weight)) or not np.all((scale > 0) & np.isfinite(scale)):
+            raise FormatError(
+                f"{self.called}: its scale is not one number above 0, or {len(weight)}"
+            )
+        along = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        integers = self.state[self._at("weight")].dtype.kind in "iu"
+        whole = weight if integers else np.clip(np.rint(weight / along), -most, most)
+        width = next(n for n in (2, 4, 8, 16) if n >= bits)
+        grid = scale.astype(np.float64)
+        return whole * along, grid.reshape(()) if grid.size == 1 else grid, width
 
     def pair(self, name: str, default: Any = None) -> tuple[int, int]:
         """One whole number for both directions, or two."""
@@ -397,7 +447,10 @@ class _Stack:
     def _linear(self, layer: Layer) -> None:
         before, kind = self.shape, layer.kind
         # asked for when it is known what the sum enters
-        layer.asked |= {"Linear": {"bits"}, "Delays": {"max_delay"}}.get(kind, set())
+        if layer.quantised:
+            layer.weights()
+        else:
+            layer.asked |= {"Linear": {"bits"}, "Delays": {"max_delay"}}.get(kind, set())
         layer.asked |= {"groups"} if kind.startswith("Conv") else set()
         bias = None
         if kind == "Linear":
@@ -505,7 +558,11 @@ class _Stack:
         }  # fmt: skip
         common: dict[str, Any] = {"name": name, "size": layer.size, "bias": bias.astype(np.float32)}
         if made.integrates:
-            self.parts.append(Integrator(beta=rule["beta"], layer=layer.called, **common))
+            kind = made.rule.get("activation", Activation.IDENTITY)
+            beta = rule["beta"]
+            self.parts.append(
+                Integrator(beta=beta, layer=layer.called, activation=kind, **common)
+            )  # fmt: skip
         else:
             self.parts.append(Population(layer=layer.called, **common, **rule))
         if self.pending is None:
@@ -556,10 +613,13 @@ class _Stack:
             rows = maps.spread(scale, shape) * spread
             source_shape = pending.origin
             if layer.kind == "Linear":
-                weight = maps.reordered(layer.array("weight"), source_shape) * rows[:, np.newaxis]
+                stored, grid, bits = layer.weights()
+                weight = maps.reordered(stored, source_shape) * rows[:, np.newaxis]
+                if grid is not None:
+                    grid = _times(maps.spread(grid, shape), rows)
                 made = Projection(
                     pending.source, target, weight.astype(np.float32), layer=layer.called,
-                    bits=int(layer.option("bits", 8)),
+                    bits=bits, grid=grid,
                 )  # fmt: skip
             else:
                 made = self._delays(pending, target, rows, source_shape)
@@ -572,11 +632,15 @@ class _Stack:
                 raise ModelError(f"{layer.called} slides into neurons with a gain of their own")
             total = scale * channels[0]
             if layer.kind.startswith("Conv"):
-                flat = layer.array("weight")
+                flat, grid, bits = layer.weights()
+                if grid is not None:
+                    grid = _times(grid, total)
                 tall = flat[:, :, np.newaxis] if flat.ndim == 3 else flat
                 kernel = (maps.kernel(tall, dilation) * total).astype(np.float32)
                 groups = int(layer.option("groups", 1))
-                made = Conv(pending.source, target, kernel, window, groups, layer.called)
+                made = Conv(
+                    pending.source, target, kernel, window, groups, layer.called, max(8, bits), grid
+                )
             else:
                 factor = 1.0 if layer.kind == "SumPool2d" else 1 / np.prod(window.kernel)
                 if np.any(total != total[0]) or total[0] <= 0:
@@ -606,3 +670,9 @@ class _Stack:
             pending.source, target, maps.reordered(taps, shape).astype(np.float32),
             maps.reordered(late, shape), layer.called,
         )  # fmt: skip
+
+
+def _times(grid: Float64Array, gain: Float64Array) -> Float64Array:
+    """A grid behind a gain; a row that the gain makes 0 lies on any."""
+    made: Float64Array = grid * np.abs(gain)
+    return np.where(made > 0, made, made.max(initial=0) or 1.0)

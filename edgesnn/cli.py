@@ -21,10 +21,11 @@ from edgesnn.errors import EdgesnnError, FormatError, MissingError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from rich.table import Table
 
     from edgesnn.blob import Model
     from edgesnn.graph import Graph
-    from edgesnn.network import FidelityReport
+    from edgesnn.network import Conversion, FidelityReport, Network, WidthCost
     from edgesnn.recordings import Fitted
     from edgesnn.reference import Outputs
 
@@ -158,6 +159,21 @@ def main() -> None:
     type=PATH,
     help="JSON file of what the checkpoint leaves out.",
 )
+@click.option(
+    "--spikes",
+    type=click.IntRange(1),
+    help="Make a ReLU network spike: over so many steps a frame, balanced on the recordings.",
+)
+@click.option(
+    "--bits",
+    multiple=True,
+    help="Width of the weights: 16, 8, 4 or 2 (ternary), or LAYER=WIDTH, as often as needed.",
+)
+@click.option(
+    "--auto",
+    type=click.FloatRange(0, 1),
+    help="Choose widths for the smallest image with this share of the float network's labels.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the fidelity report as JSON.")
 def convert(
     checkpoint: Path,
@@ -168,6 +184,9 @@ def convert(
     input_kind: str | None,
     profile: str | None,
     describe: Path | None,
+    spikes: int | None,
+    bits: tuple[str, ...],
+    auto: float | None,
     as_json: bool,
 ) -> None:
     """Turn a trained network into an integer model, and prove what was kept."""
@@ -176,7 +195,7 @@ def convert(
     from edgesnn import blob
     from edgesnn.network import InputKind, Network
     from edgesnn.quantize import quantize
-    from edgesnn.sources import Options, read_description, read_source
+    from edgesnn.sources import Options, read_description, read_source, source_of
     from edgesnn.terminal import progress_bar
 
     description = {} if describe is None else read_description(describe)
@@ -188,16 +207,41 @@ def convert(
             network = replace(network, input_kind=InputKind(input_kind))
         recordings = given.load(network.units, network.step_us) if given.path else None
         signal = None if recordings is None else recordings.signal
+        tried: tuple[WidthCost, ...] = ()
+        balanced = None
+        if spikes is not None:
+            from edgesnn.balance import measured, spiking
+
+            if signal is None:
+                raise MissingError("--spikes balances thresholds: give recordings with --calibrate")
+            balanced = spiking(network, signal, spikes)
+            network, signal = balanced.network, balanced.signal
+        if auto is not None:
+            network, tried = _chosen_widths(network, signal, auto, bits)
+        elif bits:
+            from edgesnn.widths import with_bits
+
+            network = with_bits(network, parse_bits(bits))
         total = 0 if signal is None else 2 * signal.shape[0] * signal.shape[1]
         with progress_bar("calibrating", total) as advance:
             conversion = quantize(network, signal, advance)
+        conversion = replace(conversion, report=replace(conversion.report, widths=tried))
+        if balanced is not None:
+            conversion = measured(conversion, balanced)
     else:
         conversion = made
+        if bits or auto is not None or spikes is not None:
+            raise FormatError(
+                f"{checkpoint} is integer already: leave --bits, --auto and --spikes out"
+            )
         if input_kind is not None:
             raise FormatError(
                 f"{checkpoint} is integer already and says what enters it: leave --input-kind out"
             )
         recordings = given.load_for(conversion.graph) if given.path else None
+        original = source_of(checkpoint, source).original
+        if recordings is not None and original is not None:
+            conversion = beside_original(conversion, checkpoint, recordings.signal, original)
     output = output or checkpoint.with_suffix(".esnn")
     notes = {"classes": list(classes), "report": conversion.report.as_json()}
     blob.save(output, conversion.graph, notes)
@@ -219,6 +263,63 @@ def convert(
         )
         accuracy = float((outputs.labels == expected).mean())
         click.echo(f"accuracy on these recordings {accuracy:.4f}", err=as_json)
+
+
+def beside_original(
+    conversion: Conversion,
+    checkpoint: Path,
+    signal: npt.NDArray[Any],
+    original: Callable[[Path, npt.NDArray[Any]], npt.NDArray[np.int64]],
+) -> Conversion:
+    """The conversion with its labels held against the original's, where that can be run here."""
+    from dataclasses import replace
+
+    from edgesnn import blob, runtime
+
+    try:
+        expected = original(checkpoint, signal)
+    except MissingError as error:
+        said = f"the original was not run beside it: {error}"
+        remarks = (*conversion.report.remarks, said)
+        return replace(conversion, report=replace(conversion.report, remarks=remarks))
+    frames = conversion.graph.input.quantize(signal)
+    outputs = runtime.run(blob.pack_image(conversion.graph), frames, digests=False)
+    report = replace(
+        conversion.report,
+        label_agreement=float((outputs.labels == expected).mean()),
+        calibration_samples=len(expected),
+    )
+    return replace(conversion, report=report)
+
+
+def parse_bits(given: tuple[str, ...]) -> dict[str, int]:
+    """`--bits` as bits by layer, "" for all others.
+
+    Raises:
+        FormatError: one is no width, or no LAYER=WIDTH.
+    """
+    asked = {}
+    for one in given:
+        layer, _, width = one.rpartition("=")
+        width = {"ternary": "2"}.get(width, width)
+        if width not in ("16", "8", "4", "2"):
+            raise FormatError(f"--bits {one} is no width: give 16, 8, 4, 2 or ternary, or LAYER=4")
+        asked[layer] = int(width)
+    return asked
+
+
+def _chosen_widths(
+    network: Network, signal: npt.NDArray[Any] | None, target: float, bits: tuple[str, ...]
+) -> tuple[Network, tuple[WidthCost, ...]]:
+    from edgesnn.terminal import progress_bar
+    from edgesnn.widths import chosen, trials
+
+    if signal is None:
+        raise MissingError("--auto measures what widths cost: give recordings with --calibrate")
+    if bits:
+        raise FormatError("--auto chooses the widths: leave --bits out")
+    with progress_bar("trying widths", trials(network)) as advance:
+        return chosen(network, signal, target, advance)
 
 
 @main.command()
@@ -402,6 +503,8 @@ def print_report(report: FidelityReport) -> None:
         table.add_row(layer.layer, layer.what, layer.verdict.value, error, layer.reason)
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
+    if report.widths:
+        console.print(_widths_table(report.widths))
     for remark in report.remarks:
         console.print(f"assumed: {remark}", highlight=False)
     exact = all(layer.verdict.value == "exact" for layer in report.layers)
@@ -415,12 +518,25 @@ def print_report(report: FidelityReport) -> None:
     use = ", ".join(f"{k} {100 * v:.2f} %" for k, v in report.state_use.items())
     values = ", ".join(f"{k} {100 * v:.3f} %" for k, v in report.value_error.items())
     console.print(
-        f"on {report.calibration_samples} recordings: same label as the float network "
-        f"{100 * report.label_agreement:.2f} %\nsame spikes: {spikes}\n"
-        + (f"values off by: {values}\n" if values else "")
-        + f"largest membrane, of what fits: {use}",
+        f"on {report.calibration_samples} recordings: same label as the original "
+        f"{100 * report.label_agreement:.2f} %"
+        + (f"\nsame spikes as the float network: {spikes}" if spikes else "")
+        + (f"\nvalues off by: {values}" if values else "")
+        + (f"\nlargest membrane, of what fits: {use}" if use else ""),
         highlight=False,
     )
+
+
+def _widths_table(tried: tuple[WidthCost, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="what widths cost", title_justify="left")
+    for heading in ("layer", "bits", "same label", "flash", ""):
+        table.add_column(heading, justify="right" if heading not in ("layer", "") else "left")
+    for row in tried:
+        cost = f"{100 * row.label_agreement:.2f} %", f"{row.flash_bytes:,}"
+        table.add_row(row.layer, str(row.bits), *cost, "kept" if row.chosen else "alone")
+    return table
 
 
 if __name__ == "__main__":

@@ -201,8 +201,10 @@ class Projection:
         weight: (n_out, n_in) float32; with blocks > 1 shared by all blocks.
         blocks: equal consecutive parts of source and target that the weight joins one to one.
         layer: the name of this layer in the source, for the report.
-        bits: 8, 4 or 2: the width that the weights are rounded to.
+        bits: 16, 8, 4 or 2 (ternary): the width that the weights are rounded to.
         port: what the sum is added to, the current or the threshold.
+        grid: () or (n_out,) float64 where the weights are integers already: what one of them is
+            worth. None: they are not.
     """
 
     source: str
@@ -212,6 +214,7 @@ class Projection:
     layer: str = ""
     bits: int = 8
     port: Port = Port.CURRENT
+    grid: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +226,8 @@ class Conv:
         weight: (kernel height, kernel width, C_in / groups, C_out) float32.
         window: shapes (height, width, channel), stride and padding.
         groups: divides C_in and C_out.
+        bits: 16 or 8.
+        grid: as `Projection`, () or (C_out,).
     """
 
     source: str
@@ -231,6 +236,8 @@ class Conv:
     window: Window
     groups: int = 1
     layer: str = ""
+    bits: int = 8
+    grid: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +259,7 @@ class Delayed:
         source, target, layer: as `Projection`.
         weight: (taps, n_out, n_in) float32; 0 is no synapse.
         delay: (taps, n_out, n_in) uint8, steps.
+        bits: 16 or 8.
     """
 
     source: str
@@ -259,6 +267,7 @@ class Delayed:
     weight: FloatArray
     delay: npt.NDArray[np.uint8]
     layer: str = ""
+    bits: int = 8
 
 
 AnyPopulation = Union[Population, Integrator, LinearState, DelayLine]
@@ -780,8 +789,23 @@ def _check_projection(network: Network, part: AnyProjection, sizes: dict[str, in
             f"{what}: the weight {shape} in {blocks} block(s) does not join "
             f"{expected[1]} to {expected[0]} neurons: check the sizes in the source"
         )
-    if not isinstance(part, Pool) and not np.all(np.isfinite(part.weight)):
+    if isinstance(part, Pool):
+        return
+    if not np.all(np.isfinite(part.weight)):
         raise ModelError(f"{what}: a weight is not finite: the training diverged, train again")
+    if part.bits not in widths(part):
+        choice = ", ".join(map(str, widths(part)))
+        raise ModelError(f"{what}: weights of {part.bits} bits are not there: choose {choice}")
+
+
+def widths(part: AnyProjection) -> tuple[int, ...]:
+    """The bits that the weights of a projection may be rounded to, () where it has none.
+
+    The core packs the weights of dense layers alone; those of 16 bits are two projections.
+    """
+    if isinstance(part, Pool):
+        return ()
+    return (2, 4, 8, 16) if isinstance(part, Projection) else (8, 16)
 
 
 class Verdict(str, enum.Enum):
@@ -803,6 +827,25 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class WidthCost:
+    """What one choice of widths costs, measured on the calibration recordings.
+
+    Attributes:
+        layer: the layer whose width differs from that of the row before `chosen`, or what it is.
+        bits: its width.
+        label_agreement: share of recordings with the float network's label.
+        flash_bytes: of the whole image.
+        chosen: whether it was kept.
+    """
+
+    layer: str
+    bits: int
+    label_agreement: float
+    flash_bytes: int
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class FidelityReport:
     """What a conversion kept, written into the `.esnn` file and printed.
 
@@ -817,6 +860,7 @@ class FidelityReport:
             float network's, relative to that of the values.
         state_use: population -> largest membrane seen / largest that fits, on the same recordings.
         remarks: what had to be assumed.
+        widths: what widths cost that were tried, where they were to be chosen.
     """
 
     source: str
@@ -828,6 +872,7 @@ class FidelityReport:
     calibration_samples: int = 0
     state_use: dict[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    widths: tuple[WidthCost, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON-able data."""

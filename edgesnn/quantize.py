@@ -68,6 +68,12 @@ STATE_PLACES = 8
 INPUT_HEADROOM = 2.0
 STATE_HEADROOM = 4.0
 NARROW = 255
+# weights of 16 bits are two projections: so many places apart, each of 8 bits
+HIGH = 8
+LARGEST = {2: 1, 4: 7, 8: 127, 16: 127 * 256 + 127}
+# float32 keeps integers of 16 bits times a scale to this share of a unit
+GRID_SLACK = 2.0**-6
+CLIPPED = np.linspace(1, 0.3, 29)
 VALUE_MAX = 32767
 SELFTEST_STEPS = 16
 SELFTEST_RATE = 0.2
@@ -80,7 +86,7 @@ def quantize(
     calibration: Signal | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Conversion:
-    """Make the integer graph of a network.
+    """Make the integer graph of a network, and measure what was kept.
 
     Args:
         network: what a converter read.
@@ -107,11 +113,20 @@ def quantize(
     )
     if calibration is None:
         # only spikes can do without recordings; any will do for a self-test
-        spikes = np.random.default_rng(0).random((SELFTEST_STEPS, part.size)) < SELFTEST_RATE
+        spikes = np.random.default_rng(0).random((SELFTEST_STEPS, graph.input.size)) < SELFTEST_RATE
         return Conversion(reference.with_selftest(graph, spikes.astype(np.int16)), report)
     frames = graph.input.quantize(calibration)
     report = _measured(report, network, quantizer.unit, graph, calibration, frames, progress)
     return Conversion(reference.with_selftest(graph, frames[0, :SELFTEST_STEPS]), report)
+
+
+def integers(network: Network, calibration: Signal, recorded: Recorded) -> Graph:
+    """The integer graph alone, of a network whose run on the recordings is there already.
+
+    Raises:
+        ModelError: as `quantize`.
+    """
+    return _Quantizer(network, _input(network, calibration), recorded).graph()[0]
 
 
 def _capped(network: Network) -> list[str]:
@@ -179,8 +194,14 @@ def _widest(network: Network, projection: AnyProjection) -> int:
     """The most bits that what a source emits may have for a projection to keep its bounds."""
     if isinstance(projection, net.Projection):
         return g.VALUE_BITS  # a dense sum may be of any size
-    entering = sum(_fan_in(network, p) for p in network.into(projection.target))
-    return max(2, min(g.VALUE_BITS, int(math.log2(CURRENT_BOUND / 2 / (entering * 128))) + 1))
+    entering = sum(_fan_in(network, p) * _heaviest(p) for p in network.into(projection.target))
+    return max(2, min(g.VALUE_BITS, int(math.log2(CURRENT_BOUND / 2 / entering)) + 1))
+
+
+def _heaviest(projection: AnyProjection) -> int:
+    """What the graph's bounds take for the largest weight."""
+    bits = 8 if isinstance(projection, net.Pool) else projection.bits
+    return 128 * 257 if bits == 16 else 1 << (bits - 1)
 
 
 # ---- synapses ----
@@ -193,21 +214,24 @@ class _Synapses:
         weight: float64, of whatever shape the projection has, per unit of what the source emits.
         power: of what the source emits, in its integers, for weighing rounding errors: (size,).
         most: largest integer that the source emits.
-        largest: (target size,) largest weight of each neuron.
+        largest: (target size,) the weight of each neuron that its largest integer stands for.
+        grid: (target size,) what an integer of the source's weights is worth, or None.
     """
 
     def __init__(
         self, projection: AnyProjection, unit: Float64Array, power: Float64Array, most: int
     ) -> None:
         self.projection, self.power, self.most = projection, power, most
+        self.grid: Float64Array | None = None
         self.label = f"{projection.source} -> {projection.target}"
         if isinstance(projection, net.Projection):
             n_in = projection.weight.shape[1]
             columns = unit.reshape(projection.blocks, n_in)
             self._require_one(columns)
-            self.weight = projection.weight.astype(np.float64) * columns[0]
-            rows = np.abs(self.weight).max(axis=1, initial=0)
+            self.weight = _on_grid(projection).reshape(projection.weight.shape) * columns[0]
+            rows = self._reach(self.weight, power.reshape(-1, n_in).mean(axis=0))
             self.largest = np.tile(rows, projection.blocks)
+            self._keep(projection.grid, columns[0], projection.blocks)
         elif isinstance(projection, net.Delayed):
             self.weight = _taps_added(projection) * unit
             self.largest = np.abs(self.weight).max(axis=(0, 2), initial=0)
@@ -223,11 +247,13 @@ class _Synapses:
                 c_in = shape[2] // groups
                 c_out = projection.weight.shape[3] // groups
                 of_group = np.repeat(channels[0].reshape(groups, c_in), c_out, axis=0).T
-                self.weight = projection.weight.astype(np.float64) * of_group
+                self.weight = _on_grid(projection) * of_group
             rows = np.abs(self.weight).max(axis=(0, 1, 2), initial=0)
             places = math.prod(projection.window.output_shape[:2])
             self.largest = np.tile(rows, places)
             self.groups = groups
+            if isinstance(projection, net.Conv):
+                self._keep(projection.grid, channels[0], places)
 
     def _require_one(self, units: Float64Array) -> None:
         if np.any(units != units[0]):
@@ -236,13 +262,46 @@ class _Synapses:
                 "with units of their own"
             )
 
+    def _reach(self, weight: Float64Array, power: Float64Array) -> Float64Array:
+        """What the largest integer of each row should stand for: less than its largest weight
+        where few bits are better spent on the others.
+        """  # fmt: skip
+        rows: Float64Array = np.abs(weight).max(axis=1, initial=0)
+        if self.bits >= 8:
+            return rows
+        half, best, reach = self.weight_max, np.full(len(rows), np.inf), rows
+        for part in CLIPPED:
+            unit = np.where(rows > 0, part * rows / half, 1)[:, np.newaxis]
+            off = (np.clip(np.rint(weight / unit), -half, half) * unit - weight) ** 2 @ power
+            reach = np.where(off < best, part * rows, reach)
+            best = np.minimum(off, best)
+        return reach
+
+    def _keep(self, grid: Float64Array | None, unit: Float64Array, times: int) -> None:
+        """Take the source's own integers, where one unit holds for all that enters a neuron."""
+        if grid is None or np.any(unit != unit[0]):
+            return
+        rows = self.largest.reshape(times, -1).shape[1]
+        self.grid = np.tile(np.broadcast_to(grid, (rows,)) * unit[0], times)
+        if np.any(self.largest > self.grid * (self.weight_max + 0.5)):
+            raise ModelError(
+                f"projection '{self.label}' ({self.projection.layer}): its integers leave "
+                f"{self.bits} bits: ask for more with --bits"
+            )
+        self.largest = self.grid * self.weight_max
+
     @property
     def bits(self) -> int:
-        return self.projection.bits if isinstance(self.projection, net.Projection) else 8
+        return 8 if isinstance(self.projection, net.Pool) else self.projection.bits
 
     @property
     def weight_max(self) -> int:
-        return (1 << (self.bits - 1)) - 1
+        return LARGEST[self.bits]
+
+    @property
+    def places(self) -> int:
+        """The largest shift."""
+        return MAX_SHIFT - HIGH if self.bits == 16 else MAX_SHIFT
 
     @property
     def on_current(self) -> bool:
@@ -294,24 +353,51 @@ class _Synapses:
         rows = square.sum(axis=(0, 1, 2)) * self.power.mean()
         return float((rows / reference_[:channels] ** 2).sum())
 
-    def made(self, scale: Float64Array, shift: int) -> tuple[g.Projection, LayerReport]:
-        """The projection of the graph, and what became of it."""
+    def made(self, scale: Float64Array, shift: int) -> tuple[list[g.Projection], LayerReport]:
+        """The projections of the graph, two for 16 bits, and what became of the weights."""
         whole, unit = self.rounded(scale, shift)
         largest = np.abs(self.weight).max(initial=0)
         error = float(np.abs(whole * unit - self.weight).max() / largest) if largest else 0.0
-        p, weights = self.projection, whole.astype(np.int8)
-        made: g.Projection
+        if error < 2.0**-40:
+            error = 0.0  # of the doubles, not of the integers
+        parts = [(whole, shift)]
+        if self.bits == 16:
+            high = np.floor((whole + 128) / 256)
+            parts = [(high, shift + HIGH), (whole - 256 * high, shift)]
+            parts = [(part, at) for part, at in parts if part.any()] or parts[1:]
+        made = [self._projection(part.astype(np.int8), at) for part, at in parts]
         shared = "target neuron"
-        if isinstance(p, net.Projection):
-            made = g.Dense(p.source, p.target, weights, shift, p.blocks, p.bits, p.port)
-        elif isinstance(p, net.Delayed):
-            made = g.DelayedSynapses.from_dense(p.source, p.target, weights, p.delay, shift)
-        else:
-            made = g.Conv(p.source, p.target, weights, p.window, shift, self.groups)
+        if not isinstance(self.projection, (net.Projection, net.Delayed)):
             shared = "channel"
-        reason = f"weights rounded to {self.bits} bits, a scale for each {shared}" if error else ""
+        width = f"{self.bits} bits" + (", ternary" if self.bits == 2 else "")
+        reason = f"weights rounded to {width}, a scale for each {shared}" if error else ""
         verdict = Verdict.APPROXIMATED if error else Verdict.EXACT
-        return made, LayerReport(p.layer, self.label, verdict, reason, error)
+        return made, LayerReport(self.projection.layer, self.label, verdict, reason, error)
+
+    def _projection(self, weights: g.Int8Array, shift: int) -> g.Projection:
+        p = self.projection
+        if isinstance(p, net.Projection):
+            return g.Dense(p.source, p.target, weights, shift, p.blocks, min(8, p.bits), p.port)
+        if isinstance(p, net.Delayed):
+            return g.DelayedSynapses.from_dense(p.source, p.target, weights, p.delay, shift)
+        return g.Conv(p.source, p.target, weights, p.window, shift, self.groups)
+
+
+def _on_grid(projection: net.Projection | net.Conv) -> Float64Array:
+    """The weights, those that are integers already without what float32 rounded off them."""
+    weight = projection.weight.astype(np.float64)
+    grid = projection.grid
+    if grid is None:
+        return weight
+    rows = grid if isinstance(projection, net.Conv) or grid.ndim == 0 else grid[:, np.newaxis]
+    whole: Float64Array = np.rint(weight / rows)
+    off = np.abs(weight / rows - whole).max(initial=0)
+    if off > GRID_SLACK:
+        raise ModelError(
+            f"projection '{projection.source} -> {projection.target}' ({projection.layer}): a "
+            f"weight is {off:.3f} of a unit off the grid that its scale makes: check the scale"
+        )
+    return whole * rows
 
 
 def _taps_added(projection: net.Delayed) -> Float64Array:
@@ -420,7 +506,7 @@ class _Quantizer:
         scale, shifts = self._scale(population, entering)
         self.scales[name] = scale
         made = [s.made(scale, shift) for s, shift in zip(entering, shifts, strict=True)]
-        self.projections[name] = [projection for projection, _ in made]
+        self.projections[name] = [projection for parts, _ in made for projection in parts]
         self.reports[name] = [report for _, report in made]
         self._neurons(population, scale)
 
@@ -538,24 +624,46 @@ class _Quantizer:
         Raises:
             ModelError: no shift keeps the bounds.
         """
+        if any(s.grid is not None for s in entering):
+            found = self._best(population, entering, gridded=True)
+            if found is not None:
+                return found
+        found = self._best(population, entering)
+        if found is None:
+            raise ModelError(
+                f"population '{population.name}' ({population.layer}) has so many inputs that its "
+                "current could leave 30 bits: split it"
+            )
+        return found
+
+    def _best(
+        self, population: AnyPopulation, entering: list[_Synapses], gridded: bool = False
+    ) -> tuple[Float64Array, list[int]] | None:
+        """As `_scale`, None where there is none; `gridded`, of those that keep every grid."""
         wide = any(s.wide for s in entering)
         reference_ = self._reference(population)
-        need = [s.largest / s.weight_max for s in entering]
+        finer = [HIGH if s.bits == 16 else 0 for s in entering]
+        need = [s.largest / s.weight_max * 2.0**f for s, f in zip(entering, finer, strict=True)]
         best: tuple[float, Float64Array, list[int]] | None = None
         tried: set[tuple[int, ...]] = set()
         for places in range(MAX_SHIFT + 1) if wide else range(STATE_PLACES, -1, -1):
             base = np.maximum.reduce([*need, np.full(population.size, 1e-300)]) / 2.0**places
-            own = [
-                min(MAX_SHIFT, max(0, math.ceil(math.log2(max(float((n / base).max()), 1e-9)))))
-                for n in need
-            ]
+            own = [math.ceil(math.log2(max(float((n / base).max()), 1e-9))) for n in need]
             # projections of one shift share a record, which is paid for once
-            for shifts, worth in (([places] * len(need), 0.98), (own, 0.5))[wide:]:
-                if tuple(shifts) in tried:
+            for at, worth in (([places] * len(need), 0.98), (own, 0.5))[wide:]:
+                shifts = [
+                    min(s.places, max(0, a - f))
+                    for s, a, f in zip(entering, at, finer, strict=True)
+                ]
+                choice = (places * any(finer), *shifts)
+                if choice in tried:
                     continue
-                tried.add(tuple(shifts))
-                scale = self._smallest_scale(population, entering, shifts)
+                tried.add(choice)
+                # weights of 16 bits may have to leave some of them unused
+                scale = self._smallest_scale(population, entering, shifts, base * any(finer))
                 if not self._fits(population, entering, scale, shifts):
+                    continue
+                if gridded and not _keeps_grids(entering, scale, shifts):
                     continue
                 error = sum(
                     s.error(scale, shift, reference_)
@@ -565,18 +673,17 @@ class _Quantizer:
                     best = error, scale, shifts
             if best is not None and not wide:
                 break  # fewer places are only for keeping the bounds
-        if best is None:
-            raise ModelError(
-                f"population '{population.name}' ({population.layer}) has so many inputs that its "
-                "current could leave 30 bits: split it"
-            )
-        return best[1], best[2]
+        return None if best is None else best[1:]
 
     def _smallest_scale(
-        self, population: AnyPopulation, entering: list[_Synapses], shifts: list[int]
+        self,
+        population: AnyPopulation,
+        entering: list[_Synapses],
+        shifts: list[int],
+        least: Float64Array,
     ) -> Float64Array:
         """The finest scale of each neuron that keeps weights in their bits, the rest in bounds."""
-        scale = self._least_scale(population)
+        scale = np.maximum(self._least_scale(population), least)
         for s, shift in zip(entering, shifts, strict=True):
             scale = np.maximum(scale, s.largest / (s.weight_max * 2.0**shift))
         if isinstance(population, net.Population):
@@ -644,7 +751,7 @@ class _Quantizer:
             for s, shift in zip(entering, shifts, strict=True):
                 if s.on_current is port:
                     most = 1 << s.most.bit_length() if s.most > 1 else 1
-                    weight = 1 << (s.bits - 1)
+                    weight = _heaviest(s.projection)
                     bound += (_fan_in(self.network, s.projection) * weight * most) << shift
                     dense = dense and isinstance(s.projection, net.Projection)
             if bound >= CURRENT_BOUND:
@@ -823,6 +930,14 @@ def _places(largest: Float64Array, bits: int) -> int:
     """How far integers up to `largest` are shifted to fit in so many bits."""
     fits = float(largest.max()) / ((1 << (bits - 1)) - 1)
     return min(30, max(0, math.ceil(math.log2(fits)))) if fits > 0 else 0
+
+
+def _keeps_grids(entering: list[_Synapses], scale: Float64Array, shifts: list[int]) -> bool:
+    """Whether one integer of every such projection is one of the source's."""
+    return all(
+        s.grid is None or np.allclose(scale * 2.0**shift, s.grid, rtol=1e-12, atol=0)
+        for s, shift in zip(entering, shifts, strict=True)
+    )
 
 
 def _rows_shared(population: net.LinearState, values: Float64Array) -> Float64Array:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesnn.errors import FormatError, MissingError
 from edgesnn.network import Conversion, Network
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 GROUP = "edgesnn.converters"
 
@@ -40,6 +44,9 @@ class Source:
             raises `EdgesnnError`s only.
         profiles: what `Options.profile` may be; () where there is no choice.
         described: whether it reads `Options.description`.
+        original: the labels (samples,) that the original's own runtime gives for recordings
+            (samples, steps, channels), for sources that are integer already; raises
+            `MissingError` where that runtime is not installed.
     """
 
     name: str
@@ -48,6 +55,7 @@ class Source:
     read: Callable[[Path, Options], Network | Conversion]
     profiles: tuple[str, ...] = ()
     described: bool = False
+    original: Callable[[Path, npt.NDArray[Any]], npt.NDArray[np.int64]] | None = None
 
 
 def sources() -> dict[str, Source]:
@@ -67,14 +75,24 @@ def read_source(
     """
     if not path.is_file():
         raise MissingError(f"there is no checkpoint {path}: check the path")
+    return _read(source_of(path, name), path, options or Options())
+
+
+def source_of(path: Path, name: str | None = None) -> Source:
+    """The named source, or the first that recognises a file.
+
+    Raises:
+        MissingError: no such source.
+        FormatError: no source recognises the file.
+    """
     known = sources()
     if name is not None:
         if name not in known:
             raise MissingError(f"no source is called '{name}': there is {', '.join(sorted(known))}")
-        return _read(known[name], path, options or Options())
+        return known[name]
     for source in known.values():
         if source.recognises(path):
-            return _read(source, path, options or Options())
+            return source
     raise FormatError(
         f"{path} is no checkpoint of a known kind ({', '.join(sorted(known))}): "
         "name its kind with --source to see what is missing"

@@ -223,3 +223,60 @@ def test_the_table_of_conversions_is_the_tests_own() -> None:
     from conversions import PAGE, page
 
     assert PAGE.read_text() == page(), "python tests/conversions.py"
+
+
+# ---- weights that Brevitas rounded ----
+
+
+@cache
+def brevitas() -> dict[str, np.ndarray]:
+    with np.load(FOLDER / "brevitas-0.13.4.npz") as arrays:
+        return dict(arrays)
+
+
+QUANTISED = sorted({key.split("/")[0] for key in brevitas() if "/" in key})
+
+
+@pytest.mark.parametrize("case", QUANTISED)
+def test_weights_that_brevitas_rounded_are_kept_exactly(case: str, tmp_path: Path) -> None:
+    at = f"{case}/state/"
+    state = {f"fc.{k.removeprefix(at)}": v for k, v in brevitas().items() if k.startswith(at)}
+    layer = {**json.loads(str(brevitas()[f"{case}/described"])), "key": "fc"}
+    shape: Any = {"linear": 6, "conv1d": [2, 5]}.get(case.split("-")[0], [2, 4, 4])
+    layers = [layer, {"type": "IFNode", "v_threshold": 0.3}]
+    network = described(tmp_path, state, input=shape, layers=layers, input_kind="spikes")
+    (projection,) = network.projections
+    weight = projection.weight  # type: ignore[union-attr]
+    back = weight.transpose(3, 2, 0, 1).squeeze() if weight.ndim == 4 else weight
+    np.testing.assert_array_equal(back, brevitas()[f"{case}/rounded"].squeeze())
+    report = quantize(network).report
+    assert report.layers[0].verdict.value == "exact"
+
+
+def test_integers_with_a_scale_of_the_file_are_kept_exactly(tmp_path: Path) -> None:
+    whole = np.array([[3, -90, 7], [5, 6, -7]])
+    state = {"fc.weight": whole.astype(np.int8), "fc.s": np.float32([0.25, 0.01])}
+    layers: list[dict[str, Any]] = [
+        {"type": "QuantLinear", "key": "fc", "scale": "s"},
+        {"type": "IFNode", "v_threshold": 0.3},
+    ]
+    network = described(tmp_path, state, input=3, layers=layers, input_kind="spikes")
+    np.testing.assert_array_equal(quantize(network).graph.projections[0].weights, whole)  # type: ignore[union-attr]
+    del layers[0]["scale"]
+    with pytest.raises(EdgesnnError, match="has integers: say what one is worth as its 'scale'"):
+        described(tmp_path, {"fc.weight": state["fc.weight"]}, input=3, layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"scale": -1}, "its scale is not one number above 0, or 2"),
+        ({"scale": [1, 2, 3]}, "its scale is not one number above 0, or 2"),
+        ({"weight_bit_width": 17}, "weight_bit_width is 17, not 2 to 16"),
+        ({"bits": 4}, "has 'bits', which Linear does not take"),
+    ],
+)
+def test_what_is_no_scale_is_refused(tmp_path: Path, said: dict[str, Any], message: str) -> None:
+    layers = [{"type": "QuantLinear", "key": "fc", **said}, {"type": "IFNode"}]
+    with pytest.raises(EdgesnnError, match=message):
+        described(tmp_path, {"fc.weight": np.ones((2, 3), np.float32)}, input=3, layers=layers)

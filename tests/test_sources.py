@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import test_delays_and_steps
 import test_lmu
+import tflite_files
 from checkpoints import l2mu_state, write_torch
 from click.testing import CliRunner
 
@@ -94,8 +95,23 @@ def onestep(path: Path) -> None:
     Path("onestep.json").write_text(json.dumps({"input": 3, "layers": layers}))
 
 
+def relu(path: Path) -> None:
+    stack({"type": "ReLU"})(path)
+
+
+def head(path: Path) -> None:
+    path.write_bytes(tflite_files.head(0, 3, 5, 2))
+
+
+def floating(path: Path) -> None:
+    path.write_bytes(tflite_files.floating(0, 3, 5, 2))
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "lmu.keras": lmu,
+    "head.tflite": head,
+    "float.tflite": floating,
+    "relu.pt": relu,
     "delays.pt": dcls,
     "vgg.pth": onestep,
     "l2mu.ckpt": l2mu,
@@ -110,7 +126,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
 }
 CHANNELS = {"lmu.keras": test_lmu.CHANNELS, "delays.pt": test_delays_and_steps.IN}
 # nothing in these files says whose they are
-NAMED = {"sj.pt", "norse.pt", "sinabs.pt", "rockpool.pt"}
+NAMED = {"relu.pt", "sj.pt", "norse.pt", "sinabs.pt", "rockpool.pt"}
 
 
 def recognised(path: Path) -> list[str]:
@@ -127,6 +143,7 @@ def test_every_command_of_the_page_runs_as_written(
     rng, channels = np.random.default_rng(0), CHANNELS.get(words[1], 3)
     np.save("recordings.npy", rng.normal(0, 1, (3, 20, channels)))
     np.save("images.npy", rng.normal(0, 1, (3, 1, channels)))
+    np.save("int8.npy", rng.integers(-128, 128, (3, 1, channels)))
     np.save("spikes.npy", rng.integers(0, 2, (3, 20, channels)))
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output

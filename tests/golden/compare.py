@@ -26,7 +26,9 @@ reports every difference. The arrays and this list are written by it, never by h
 `synaptic-called-with-states` the neurons are called as `lif(x, syn, mem)`, for which snnTorch 0.8.0
 to 0.9.1 take `mem` for `syn` (mended in 0.9.4), which the test shows. `modules.py` traces the
 spikes of every neuron, reset and reset timing of each framework, beside the state_dict and the
-description that they are converted from (`tests/test_modules.py`).
+description that they are converted from (`tests/test_modules.py`). `others.py` holds the packages
+that are no spiking framework: which integers Brevitas rounds weights to (`tests/test_modules.py`),
+and the int8 that TensorFlow Lite's reference kernels give (`tests/test_tflite.py`).
 
 """
 
@@ -64,6 +66,7 @@ def main(folders: list[Path]) -> int:
             shutil.copyfile(path, HERE / name)
         print(f"{name}: {', '.join(changed[name]) or 'equal'}")
         lines.append(f"- `{name}`: {provenance(path)}\n")
+    lines.sort()
     for name in sorted(stale):
         (HERE / name).unlink()
         print(f"{name}: no longer made")
