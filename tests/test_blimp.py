@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgesnn import blob, reference, runtime
-from edgesnn.blimp import course, data, judge, start
+from edgesnn.blimp import course, data, judge, start, table
 from edgesnn.blimp import task as tasks
 from edgesnn.blimp.controllers import DESIGNS, Design, Genome, Kind, build, layout, model
 from edgesnn.blimp.evolution import (
@@ -28,6 +29,7 @@ from edgesnn.cli import main
 from edgesnn.devices.backend import open_board
 from edgesnn.devices.qemu import firmware_path
 from edgesnn.errors import FormatError, MismatchError, MissingError, ModelError
+from edgesnn.zoo.blimp import RESULTS
 
 OVER = course.ground(made_up=True)
 SHORT = replace(OVER.task, ticks=60, windows=(2, 1, 1))
@@ -356,3 +358,8 @@ def test_the_command_evolves_draws_and_goes_on(tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert "there is an evolution in" in again.output
     assert CliRunner().invoke(main, [*call, "--resume"]).exit_code == 0
+
+
+def test_the_page_shows_the_results_that_are_kept() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "blimp.md").read_text()
+    assert table.table(json.loads(RESULTS.read_text())) in page

@@ -358,7 +358,7 @@ ESNN_APART static uint32_t subtract_all(int32_t *v, const int32_t *current, cons
         *v++ = w;
         *passed++ = now;
         *fired = (uint16_t)k;
-        fired += w > now;
+        fired = w > now ? fired + 1 : fired;
     }
     return (uint32_t)(fired - output);
 }
@@ -374,7 +374,7 @@ ESNN_APART static uint32_t subtract_fixed(int32_t *v, const int32_t *current, co
         w = sat31(w);
         *v++ = w;
         *fired = (uint16_t)k;
-        fired += w > now;
+        fired = w > now ? fired + 1 : fired;
     }
     return (uint32_t)(fired - output);
 }
