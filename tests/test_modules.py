@@ -237,14 +237,18 @@ def brevitas() -> dict[str, np.ndarray]:
 QUANTISED = sorted({key.split("/")[0] for key in brevitas() if "/" in key})
 
 
-@pytest.mark.parametrize("case", QUANTISED)
-def test_weights_that_brevitas_rounded_are_kept_exactly(case: str, tmp_path: Path) -> None:
+def brevitas_network(case: str, folder: Path) -> Network:
     at = f"{case}/state/"
     state = {f"fc.{k.removeprefix(at)}": v for k, v in brevitas().items() if k.startswith(at)}
     layer = {**json.loads(str(brevitas()[f"{case}/described"])), "key": "fc"}
     shape: Any = {"linear": 6, "conv1d": [2, 5]}.get(case.split("-")[0], [2, 4, 4])
     layers = [layer, {"type": "IFNode", "v_threshold": 0.3}]
-    network = described(tmp_path, state, input=shape, layers=layers, input_kind="spikes")
+    return described(folder, state, input=shape, layers=layers, input_kind="spikes")
+
+
+@pytest.mark.parametrize("case", QUANTISED)
+def test_weights_that_brevitas_rounded_are_kept_exactly(case: str, tmp_path: Path) -> None:
+    network = brevitas_network(case, tmp_path)
     (projection,) = network.projections
     weight = projection.weight  # type: ignore[union-attr]
     back = weight.transpose(3, 2, 0, 1).squeeze() if weight.ndim == 4 else weight
