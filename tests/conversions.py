@@ -14,6 +14,7 @@ import numpy as np
 import test_delays_and_steps
 import test_lava
 import test_lmu
+import test_lmuformer
 import test_modules
 import test_nir
 import test_sources
@@ -109,6 +110,10 @@ def cases() -> Iterator[Case]:
     for cell in ("simple-rnn-tanh", "simple-rnn-relu", "dense-tanh", "dense-relu", "none"):
         yield "Keras LMU", cell, partial(keras_lmu, cell=cell)
     yield "Keras LMU", "lstm", lstm
+    for blocks in (1, 2):
+        yield "Spiking LMUFormer", f"{blocks} block(s)", partial(former, blocks=blocks)
+    attention = {"module.block.0.attn.q_conv.weight": np.ones(2)}
+    yield "Spiking LMUFormer", "attention", partial(former, blocks=1, more=attention)
     for cuba in (False, True):
         for hidden in ((), (5,)):
             feature = ("CuBa-LIF" if cuba else "LIF") + (", encoding layers" if hidden else "")
@@ -171,6 +176,12 @@ def lstm(folder: Path) -> Made:
     config["config"]["layers"][1]["config"]["hidden_cell"]["class_name"] = "LSTMCell"
     path = test_lmu.write_keras(folder / "m.keras", config, test_lmu.weights(**form))
     return read_lmu(path, Options())
+
+
+def former(folder: Path, blocks: int, more: dict[str, Any] | None = None) -> Made:
+    state = test_lmuformer.former(1, blocks)
+    state.update(more or {})
+    return test_lmuformer.network(folder, state)
 
 
 def l2mu(folder: Path, cuba: bool, encoder: tuple[int, ...]) -> Made:
