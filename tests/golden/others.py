@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import sys
 import tempfile
 import zipfile
@@ -196,7 +197,9 @@ def keras() -> tuple[str, Arrays]:
             with zipfile.ZipFile(path) as archive:
                 # the third part of the archive says when it was saved
                 for part in ("config.json", "model.weights.h5"):
-                    arrays[f"{name}/{part}"] = np.frombuffer(archive.read(part), np.uint8)
+                    # Keras names shared objects by their address
+                    content = re.sub(rb'("shared_object_id": )\d+', rb"\g<1>1", archive.read(part))
+                    arrays[f"{name}/{part}"] = np.frombuffer(content, np.uint8)
         with torch.no_grad():
             scores = model(arrays["input"]).cpu().numpy()
         arrays[f"{name}/scores"] = np.rint(scores * 1e5).astype(np.int32)
