@@ -9,10 +9,11 @@ it, layer by layer, in the order in which the data go through:
                 {"type": "Leaky", "key": "lif1"}, ...]}
 
 `key` is the prefix of a layer's arrays in the state_dict. Layers between neurons are PyTorch's
-(`Linear`, `Conv1d`, `Conv2d`, `BatchNorm`, `AvgPool2d`, `SumPool2d`, `Flatten`, `Dropout`,
-`Identity`, with the arguments of the same names) or Brevitas's (`QuantLinear`, `QuantConv1d`,
-`QuantConv2d`, whose integers are kept); neurons are those of the source. Beside these, a
-description may say `version`, `classes`, `units`, `step_us` and `input_kind` ("analog", "spikes").
+(`Linear`, `Conv1d`, `Conv2d`, `BatchNorm`, `AvgPool2d`, `SumPool2d`, `MaxPool2d` of spikes,
+`Flatten`, `Dropout`, `Identity`, with the arguments of the same names) or Brevitas's
+(`QuantLinear`, `QuantConv1d`, `QuantConv2d`, whose integers are kept); neurons are those of the
+source. Beside these, a description may say `version`, `classes`, `units`, `step_us` and
+`input_kind` ("analog", "spikes").
 """
 
 from __future__ import annotations
@@ -435,12 +436,14 @@ class _Stack:
             if self.pending is not None:
                 self._relay()
             self._linear(layer)
+        elif layer.kind == "MaxPool2d":
+            self._largest(layer)
         elif layer.kind in self.makers:
-            self._neurons(layer)
+            self._neurons(layer, self.makers[layer.kind](layer, self.version))
         else:
             raise ModelError(
                 f"{layer.called} is of a type that is not supported: there is "
-                f"{', '.join([*self.makers, *LINEAR, 'BatchNorm', *SKIPPED])}"
+                f"{', '.join([*self.makers, *LINEAR, 'MaxPool2d', 'BatchNorm', *SKIPPED])}"
             )
         layer.finish()
 
@@ -541,10 +544,30 @@ class _Stack:
         self._enter(name, after, np.ones(()))
         self.source, self.emits = name, 1.0
 
-    def _neurons(self, layer: Layer) -> None:
+    def _largest(self, layer: Layer) -> None:
+        """Max pooling of spikes: neurons without memory, of which one spikes where any does."""
+        last = self.parts[-1] if self.parts else None
+        spikes = isinstance(last, Population) and last.max_spikes == 1
+        if last is None:
+            spikes = self.described.get("input_kind") == "spikes"
+        if self.pending is not None or not spikes:
+            raise ModelError(
+                f"{layer.called} takes the largest of values, for which there is no operation: put "
+                "it behind neurons, where it is whether any spikes, or pool by average"
+            )
+        pool = Layer(self.path, {**layer.spec, "type": "SumPool2d"}, self.state, self.used)
+        pool.shape = layer.shape
+        self._linear(pool)
+        pool.finish()
+        layer.asked |= set(layer.spec)
+        layer.shape = self.shape
+        any_spikes = {"beta": np.float64(0), "threshold": np.float64(abs(self.emits) / 2)}
+        rule = {**any_spikes, "reset": Reset.NONE}
+        self._neurons(layer, Neurons(rule, gain=np.sign(self.emits), emits=self.emits))
+
+    def _neurons(self, layer: Layer, made: Neurons) -> None:
         name = layer.key or f"{layer.kind.lower()}{len(self.parts)}"
         shape = layer.shape
-        made = self.makers[layer.kind](layer, self.version)
         gain = self._ordered(made.gain, shape)
         bias = np.zeros(layer.size) + self._ordered(made.constant, shape)
         if self.pending is not None:

@@ -758,11 +758,26 @@ class _Builder:
             before = self.before[before][0]
         return self.shape[before]
 
+    def _felt(self, line: DelayLine) -> tuple[str, Population]:
+        """Neurons that pass on what a delay line emits: nothing can be read off the line itself."""
+        name, size = f"{line.name}.out", line.size
+        self.parts[name] = neurons = Population(
+            name, size, np.float32(0), np.full(size, 0.5, np.float32), np.zeros(size, np.float32),
+            reset=Reset.NONE, layer=line.layer,
+        )  # fmt: skip
+        weight = np.eye(size, dtype=np.float32)
+        self.projections.append(Projection(line.name, name, weight, layer=line.layer))
+        return name, neurons
+
     def _readout(self, part: str) -> ReadoutRule:
         if part == "input" or part not in self.parts:
             raise ModelError(f"node '{self.output}' is not fed by neurons")
         population = self.parts[part]
-        spikes = isinstance(population, Population) and population.reset is not Reset.NONE
+        if isinstance(population, DelayLine):
+            part, population = self._felt(population)
+        spikes = isinstance(population, Population) and bool(
+            np.any(population.threshold < OUT_OF_REACH)
+        )
         name = self.described.get("readout", None if self.own is None else self.own["readout"])
         if name is None:
             name = "count" if spikes else "last"

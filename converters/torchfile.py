@@ -35,6 +35,8 @@ STORAGES = {
     "ByteStorage": "<u1",
     "BoolStorage": "|b1",
     "BFloat16Storage": "<u2",
+    "ComplexFloatStorage": "<c8",
+    "ComplexDoubleStorage": "<c16",
 }
 MAX_AXES = 32
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -359,6 +359,8 @@ class Network:
             _check_projection(self, projection, sizes)
         if self.readout.population not in sizes or self.readout.population == self.input_name:
             raise ModelError(f"the read-out names '{self.readout.population}', which is not there")
+        if isinstance(self.population(self.readout.population), DelayLine):
+            raise ModelError("the read-out names a delay line: put neurons behind it")
 
     def size(self, name: str) -> int:
         """Channels of the input, or neurons of a population."""

@@ -263,9 +263,10 @@ class _Synapses:
             )
 
     def _reach(self, weight: Float64Array, power: Float64Array) -> Float64Array:
-        """What the largest integer of each row should stand for: less than its largest weight
-        where few bits are better spent on the others.
-        """  # fmt: skip
+        """What the largest integer of each row should stand for.
+
+        With few bits less than its largest weight: they are better spent on the others.
+        """
         rows: Float64Array = np.abs(weight).max(axis=1, initial=0)
         if self.bits >= 8:
             return rows

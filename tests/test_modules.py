@@ -160,6 +160,34 @@ def test_convolution_batch_norm_and_pooling_are_pytorchs(tmp_path: Path) -> None
     assert min(report.spike_agreement.values()) > 0.95
 
 
+def test_the_largest_of_spikes_is_whether_any_is_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.random((3, 5, 6, 4, 2)) < 0.2
+    layers: list[dict[str, Any]] = [{"type": "MaxPool2d", "kernel_size": [3, 2], "stride": 2}]
+    state = {"fc.weight": rng.normal(0, 1, (3, 2 * 2 * 2)).astype(np.float32)}
+    layers += [{"type": "Flatten"}, {"type": "Linear", "key": "fc"}, {"type": "IFNode"}]
+    network = described(tmp_path, state, input=[2, 6, 4], layers=layers, input_kind="spikes")
+    pooled = network.populations[0].name
+    run = network.run(frames.reshape(3, 5, -1), keep=(pooled,)).spikes[pooled]
+    expected = [
+        [frames[:, :, 2 * y : 2 * y + 3, 2 * x : 2 * x + 2].any(axis=(2, 3)) for x in range(2)]
+        for y in range(2)
+    ]
+    ours = run.reshape(3, 5, 2, 2, 2)
+    np.testing.assert_array_equal(ours, np.array(expected).transpose(2, 3, 0, 1, 4))
+    report = quantize(network, frames.reshape(3, 5, -1)).report
+    assert report.spike_agreement[pooled] == 1.0
+
+
+def test_the_largest_of_currents_is_refused(tmp_path: Path) -> None:
+    layers = [
+        {"type": "Conv2d", "key": "c"}, {"type": "MaxPool2d", "kernel_size": 2}, {"type": "IFNode"},
+    ]  # fmt: skip
+    state = {"c.weight": np.ones((1, 1, 1, 1), np.float32)}
+    with pytest.raises(EdgesnnError, match=r"'MaxPool2d'.*put it behind neurons"):
+        described(tmp_path, state, input=[1, 4, 4], layers=layers)
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -237,14 +265,18 @@ def brevitas() -> dict[str, np.ndarray]:
 QUANTISED = sorted({key.split("/")[0] for key in brevitas() if "/" in key})
 
 
-@pytest.mark.parametrize("case", QUANTISED)
-def test_weights_that_brevitas_rounded_are_kept_exactly(case: str, tmp_path: Path) -> None:
+def brevitas_network(case: str, folder: Path) -> Network:
     at = f"{case}/state/"
     state = {f"fc.{k.removeprefix(at)}": v for k, v in brevitas().items() if k.startswith(at)}
     layer = {**json.loads(str(brevitas()[f"{case}/described"])), "key": "fc"}
     shape: Any = {"linear": 6, "conv1d": [2, 5]}.get(case.split("-")[0], [2, 4, 4])
     layers = [layer, {"type": "IFNode", "v_threshold": 0.3}]
-    network = described(tmp_path, state, input=shape, layers=layers, input_kind="spikes")
+    return described(folder, state, input=shape, layers=layers, input_kind="spikes")
+
+
+@pytest.mark.parametrize("case", QUANTISED)
+def test_weights_that_brevitas_rounded_are_kept_exactly(case: str, tmp_path: Path) -> None:
+    network = brevitas_network(case, tmp_path)
     (projection,) = network.projections
     weight = projection.weight  # type: ignore[union-attr]
     back = weight.transpose(3, 2, 0, 1).squeeze() if weight.ndim == 4 else weight

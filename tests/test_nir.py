@@ -327,6 +327,38 @@ def test_import_export_import_gives_the_same_spikes(
     np.testing.assert_array_equal(spikes(again, signal, "r.lif"), kept)
 
 
+# ---- files of nir itself ----
+
+FOLDER = Path(__file__).with_name("golden")
+WRITTEN = [
+    (version, name)
+    for version in ("0.2.0", "1.0.8")
+    for name in sorted(np.load(FOLDER / f"nir-{version}.npz").files)
+    if name != "provenance"
+]
+
+
+@pytest.mark.parametrize(("version", "name"), WRITTEN)
+def test_what_nir_writes_is_read_and_comes_back(
+    file: Path, version: str, name: str, tmp_path: Path
+) -> None:
+    """File of nir -> network -> our file -> nir -> its file -> network: the same every time."""
+    package = pytest.importorskip("nir")
+    with np.load(FOLDER / f"nir-{version}.npz") as arrays:
+        file.write_bytes(arrays[name].tobytes())
+    network = read(file)
+    signal = np.random.default_rng(0).random((3, 30, network.input_size)) < 0.4
+    last = network.readout.population
+    kept = spikes(network, signal, last)
+    assert kept.mean() > 0.01
+    write_nir(network, tmp_path / "ours.nir")
+    package.write(tmp_path / "again.nir", package.read(tmp_path / "ours.nir"))
+    np.testing.assert_array_equal(spikes(read(tmp_path / "ours.nir", None), signal, last), kept)
+    theirs = read(tmp_path / "again.nir", None)
+    assert not any("DOES NOT SAY" in remark for remark in theirs.remarks)
+    np.testing.assert_array_equal(spikes(theirs, signal, last), kept)
+
+
 def test_what_nir_cannot_hold_is_refused_by_name(file: Path) -> None:
     adapted = Population(
         "p", 2, np.float32(0.5), np.float32(1), np.zeros(2, np.float32), layer="lif1",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import test_delays_and_steps
 import test_lmu
+import test_lmuformer
 import tflite_files
 from checkpoints import l2mu_state, write_torch
 from click.testing import CliRunner
@@ -107,8 +108,13 @@ def floating(path: Path) -> None:
     path.write_bytes(tflite_files.floating(0, 3, 5, 2))
 
 
+def former(path: Path) -> None:
+    write_torch(path, test_lmuformer.former())
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "lmu.keras": lmu,
+    "former.pth": former,
     "head.tflite": head,
     "float.tflite": floating,
     "relu.pt": relu,
@@ -124,7 +130,11 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "rockpool.pt": stack({"type": "LIFTorch"}, tau_mem=0.01, tau_syn=0.01),
     "srnn.pth": stack({"type": "ALIF", "tau_m": "tau_m", "tau_adp": "tau_adp"}),
 }
-CHANNELS = {"lmu.keras": test_lmu.CHANNELS, "delays.pt": test_delays_and_steps.IN}
+CHANNELS = {
+    "former.pth": test_lmuformer.BINS,
+    "lmu.keras": test_lmu.CHANNELS,
+    "delays.pt": test_delays_and_steps.IN,
+}
 # nothing in these files says whose they are
 NAMED = {"relu.pt", "sj.pt", "norse.pt", "sinabs.pt", "rockpool.pt"}
 
@@ -143,6 +153,7 @@ def test_every_command_of_the_page_runs_as_written(
     rng, channels = np.random.default_rng(0), CHANNELS.get(words[1], 3)
     np.save("recordings.npy", rng.normal(0, 1, (3, 20, channels)))
     np.save("images.npy", rng.normal(0, 1, (3, 1, channels)))
+    np.save("frames.npy", rng.normal(0, 1, (3, 17, channels)))
     np.save("int8.npy", rng.integers(-128, 128, (3, 1, channels)))
     np.save("spikes.npy", rng.integers(0, 2, (3, 20, channels)))
     done = CliRunner().invoke(main, words, catch_exceptions=False)

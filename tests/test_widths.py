@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_lava
 from checkpoints import l2mu_state, write_torch
 from click.testing import CliRunner
 
@@ -255,6 +256,7 @@ def test_the_table_is_printed_and_goes_into_the_model(tmp_path: Path) -> None:
     [
         (["--auto", "0.9"], "--auto measures what widths cost: give recordings"),
         (["--bits", "7"], "--bits 7 is no width"),
+        (["--spikes", "8"], "--spikes balances thresholds: give recordings"),
         (["--bits", "nothing=4"], "there is no layer 'nothing'"),
     ],
 )
@@ -263,3 +265,12 @@ def test_mistakes_on_the_command_line(tmp_path: Path, words: list[str], message:
     done = CliRunner().invoke(main, ["convert", str(path), *words])
     assert done.exit_code == EdgesnnError.exit_code
     assert message in done.output
+
+
+@pytest.mark.parametrize("words", [["--bits", "4"], ["--auto", "0.9"], ["--spikes", "8"]])
+def test_integers_keep_their_widths(tmp_path: Path, words: list[str]) -> None:
+    path = test_lava.write(tmp_path / "n.net", test_lava.dense([[2, 4]]))
+    done = CliRunner().invoke(main, ["convert", str(path), *words])
+    assert done.exit_code == EdgesnnError.exit_code
+    assert "is integer already: leave --bits, --auto and --spikes out" in done.output
+    assert not (tmp_path / "n.esnn").exists()
