@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("firmware/core", "firmware/app", "firmware/boards/virtual")
+FOLDERS = ("firmware/core", "firmware/app", "firmware/signature", "firmware/boards/virtual")
+FETCH = runpy.run_path(str(ROOT / "firmware" / "signature" / "fetch.py"))
+MONOCYPHER = FETCH["fetch"]().relative_to(ROOT)
 # relative to setup.py: setuptools takes no other sources into an sdist
 SOURCES = [
     "edgesnn/batch.c",
+    str(MONOCYPHER / "monocypher.c"),
     *sorted(str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.c")),
 ]
 
@@ -45,14 +49,14 @@ ffibuilder.cdef(
     const char *esnn_kernel_name(void);
     int esnn_batch(const void *image, size_t size, void *arena, size_t arena_size,
                    const int16_t *frames, size_t samples, size_t steps, const esnn_batch_out *out);
-    int virtual_board_run(int fd, size_t model_size, size_t arena_size);
+    int virtual_board_run(int fd, size_t model_size, size_t arena_size, const char *flash_path);
     """
 )
 ffibuilder.set_source(
     "edgesnn._core",
     '#include "esnn_internal.h"\n#include "batch.h"\n#include "virtual.h"\n',
     sources=SOURCES,
-    include_dirs=["edgesnn", *FOLDERS],
+    include_dirs=["edgesnn", *FOLDERS, str(MONOCYPHER)],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],
     extra_compile_args=["-std=c99", "-O3", "-DESNN_HOST"],
 )

@@ -55,7 +55,7 @@ CORES = {
     ),
     "m55": Core(_arm("m55", HARD), "mps3-an547", ram=0x30000000),
     "rv32": Core(
-        ("-march=rv32imac_zicsr", "-mabi=ilp32", "-mcmodel=medany"), "virt",
+        ("-march=rv32imac", "-misa-spec=2.2", "-mabi=ilp32", "-mcmodel=medany"), "virt",
         cross=RISCV, code=0x80000000, ram=0x80100000,
     ),
 }  # fmt: skip

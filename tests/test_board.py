@@ -593,7 +593,7 @@ def test_without_a_model_there_is_nothing_to_run(probe: Probe) -> None:
 
 
 def test_an_unknown_packet_is_answered_with_a_status(probe: Probe) -> None:
-    for kind in (0x00, 0x0D, 0x42, 0x7F):
+    for kind in (0x00, 0x14, 0x42, 0x7F):
         answer = probe.ask(kind, b"hello")
         assert status(answer) == (p.ERR_PACKET, 0, 0)
         assert answer.payload[0] == kind
@@ -1130,7 +1130,7 @@ def test_firmware_that_is_none_is_an_error_and_leaves_no_process(
     [
         ("virtual://x", r"^virtual:// cannot take 'x': write virtual:// or"),
         ("virtual://?model=big", r"^virtual:// cannot take '\?model=big'"),
-        ("virtual://?flash=1", r"^virtual:// cannot take"),
+        ("virtual://?disk=1", r"^virtual:// cannot take"),
         ("virtual://model=1", r"^virtual:// cannot take"),
         ("qemu://abacus", r"^no emulated board is called 'abacus': there is .*mps2-an386"),
         ("abacus", r"^no board is called 'abacus': there is virtual, .*, or give a port or URL$"),

@@ -95,7 +95,13 @@ class Oracle:
             return p.MODELS, p.Models(self.selected, held)
         if kind == p.COUNT:
             return p.COUNTERS, None
+        if kind == p.STORE:
+            return p.STORED, None
         handler = {
+            p.UPDATE_BEGIN: lambda payload: (p.ERR_PACKET, 128, len(payload)),
+            p.UPDATE_DATA: self.update_data,
+            p.UPDATE_END: lambda payload: (p.ERR_ORDER, 0, 0),
+            p.CONFIRM: lambda payload: (0, 0, 0),
             p.MODEL_BEGIN: self.begin,
             p.MODEL_DATA: self.data,
             p.MODEL_END: self.end,
@@ -128,6 +134,12 @@ class Oracle:
             return p.ERR_ORDER, len(self.image), offset
         self.image += payload[4:]
         return 0, self.announced, len(self.image)
+
+    def update_data(self, payload: bytes) -> tuple[int, int, int]:
+        """Of an update that nobody has begun."""
+        if len(payload) < 4:
+            return p.ERR_PACKET, 4, len(payload)
+        return p.ERR_ORDER, 0, int.from_bytes(payload[:4], "little")
 
     def end(self, payload: bytes) -> tuple[int, int, int]:
         if not self.announced or len(self.image) != self.announced:
@@ -193,6 +205,9 @@ def content(packet: Packet) -> object:
         return p.Result.unpack(packet.payload).step
     if packet.type == p.MODELS:
         return p.Models.unpack(packet.payload)
+    if packet.type == p.STORED:
+        p.Stored.unpack(packet.payload)
+        return None
     p.Counters.unpack(packet.payload)
     return None
 
@@ -215,7 +230,11 @@ WORDS = st.one_of(
         st.sampled_from([6, 8, 10]).map(bytes),
     ),
     st.tuples(st.sampled_from([p.RESET, p.SELFTEST, p.LIST, p.COUNT, p.MODEL_END]), st.just(b"")),
-    st.tuples(st.integers(2, 255), st.binary(max_size=9)),
+    # but what lies in flash, and starting anew, which tests/test_update.py has
+    st.tuples(
+        st.integers(2, 255).filter(lambda kind: kind not in (p.UPDATE_PREFIX, p.RESTART)),
+        st.binary(max_size=9),
+    ),
 )  # fmt: skip
 
 

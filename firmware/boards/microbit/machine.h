@@ -11,10 +11,20 @@
 #define PACKET_BYTES 512
 #define RING 512u
 
+/* models are kept in the upper half of the flash, in two slots of 63 KB */
+#define STORE_BASE 0x20000u
+#define STORE_BYTES 0x20000u
+#define STORE_PAGE 1024u
+#define STORE_UNIT 4u
+#define BOARD_CHECK
+#define BOARD_WATCHDOG
+
 #define UART_IRQ 2
-#define INTERRUPT_COUNT (UART_IRQ + 1)
-#define INTERRUPTS [UART_IRQ] = uart_interrupt
+#define WATCHDOG_IRQ 8 /* TIMER0 */
+#define INTERRUPT_COUNT (WATCHDOG_IRQ + 1)
+#define INTERRUPTS [UART_IRQ] = uart_interrupt, [WATCHDOG_IRQ] = watchdog_interrupt
 
 void uart_interrupt(void);
+void watchdog_interrupt(void);
 
 #endif
