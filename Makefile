@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
 	firmware/app/*.[ch] firmware/signature/* firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
-	firmware/boards/*/*.[ch] firmware/boards/*/*/*.[ch] firmware/signature/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c firmware/export/*/*.c firmware/export/*/*/*.c \
+	firmware/boards/*/*.[ch] firmware/boards/*/*/*.[ch] firmware/signature/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c firmware/export/*/*.c firmware/export/*/*.hpp firmware/export/*/*/*.c \
 	tests/*.[ch])
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
@@ -21,7 +21,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang dbus-daemon stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+	@.ci/need $(PYTHON) clang dbus-daemon g++ stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
 		$(if $(filter x86_64,$(shell uname -m)),gcc-$$(gcc -dumpversion | cut -d. -f1)-multilib) \
 		$(if $(filter-out aarch64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"

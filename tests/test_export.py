@@ -26,6 +26,12 @@ from firmware.cores import CORES, STRING, STRING_FLAGS, compile_one, link
 from firmware.count import count
 
 SAMPLES = 2
+LINUX = (
+    ("cc", ()),
+    ("arm-linux-gnueabihf-gcc", ("qemu-arm", "-L", "/usr/arm-linux-gnueabihf")),
+    ("aarch64-linux-gnu-gcc", ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")),
+)
+JNI_HEADERS = sorted(Path("/usr/lib/jvm").glob("*/include/jni.h"))
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +60,19 @@ def project(model: blob.Model, form: str, folder: Path) -> Path:
     return folder / form
 
 
+@pytest.mark.parametrize("program", ["run", "run-shared"])
+@pytest.mark.parametrize(("compiler", "runner"), LINUX)
 def test_c_gives_the_references_bits(
-    model: blob.Model, frames: Int16Array, expected: Outputs, tmp_path: Path
-) -> None:
+    model: blob.Model, frames: Int16Array, expected: Outputs, tmp_path: Path,
+    compiler: str, runner: tuple[str, ...], program: str,
+) -> None:  # fmt: skip
+    """As a program with the static and with the shared library, here and on Arm Linux emulated."""
     made = project(model, "c", tmp_path)
     flags = "CFLAGS=" + " ".join((*STRICT, "-O2"))
-    call(["make", "-C", made, f"CC={tool('cc')}", flags])
+    call(["make", "-C", made, f"CC={tool(compiler)}", flags, program])
     lines = "\n".join(" ".join(map(str, frame)) for frame in frames[0].tolist())
-    done = subprocess.run([made / "run"], input=lines, capture_output=True, text=True, check=True)
+    line = [*runner, made / program]
+    done = subprocess.run(line, input=lines, capture_output=True, text=True, check=True)
     said = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
     assert [int(digest, 16) for _, digest in said] == expected.digests[0].tolist()
     assert [name for name, _ in said] == [model.classes[k] for k in expected.step_labels[0]]
@@ -100,6 +111,42 @@ def test_arduino_library_has_its_files_and_its_example_runs(
     done = subprocess.run([program], input=data, capture_output=True, check=True)
     labels = [model.classes[k] for k in expected.step_labels[0]]
     assert done.stdout.decode().splitlines() == labels
+
+
+@pytest.mark.skipif(not JNI_HEADERS, reason="there is no jni.h here")
+@pytest.mark.parametrize("compiler", [compiler for compiler, _ in LINUX])
+def test_the_face_for_java_compiles(model: blob.Model, tmp_path: Path, compiler: str) -> None:
+    """Its symbols are those that Model.java looks for."""
+    made = project(model, "c", tmp_path)
+    folder = JNI_HEADERS[0].parent
+    include = f"JNI_INCLUDE={folder} {folder / 'linux'}"
+    flags = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Werror"
+    call(["make", "-C", made, f"CC={tool(compiler)}", flags, include, "jni"])
+    symbols = call([tool("nm"), "-D", "--defined-only", made / "libedgesnn_jni.so"]).decode()
+    java = (made / "Model.java").read_text()
+    wanted = {f"Java_edgesnn_Model_{name}" for name in re.findall(r"native \w+ (\w+)\(", java)}
+    assert len(wanted) == 5
+    assert set(re.findall(r"T (Java_\w+)", symbols)) == wanted
+
+
+@pytest.mark.board
+def test_the_face_for_cpp_compiles_as_infinitime_does(model: blob.Model, tmp_path: Path) -> None:
+    """For the PineTime's core and with flags as its firmware has them."""
+    made = project(model, "c", tmp_path)
+    (tmp_path / "use.cpp").write_text(
+        '#include "model.hpp"\n'
+        "int use(edgesnn::Model &model, const int16_t (&frame)[edgesnn::Model::channels]);\n"
+        "int use(edgesnn::Model &model, const int16_t (&frame)[edgesnn::Model::channels]) {\n"
+        "    return model.Start() && model.Quantize(0, 512, 10) ? model.Step(frame) : -1;\n}\n"
+    )
+    flags = (
+        "-std=c++20", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-Os",
+        "-fno-exceptions", "-fno-rtti", "-ffreestanding", "-Wall", "-Wextra", "-Werror",
+    )  # fmt: skip
+    include = (f"-I{made}", f"-I{made / 'edgesnn'}")
+    out = tmp_path / "use.o"
+    call([tool("arm-none-eabi-g++"), *flags, *include, "-c", tmp_path / "use.cpp", "-o", out])
+    assert out.stat().st_size > 0
 
 
 @pytest.mark.parametrize(
