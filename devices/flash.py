@@ -68,6 +68,8 @@ def _pyocd(target: str) -> tuple[str, ...]:
 PIP = "`pip install {}`"
 PLANS: Mapping[str, Plan] = {
     "microbit": Plan((_pyocd("nrf51"),), PIP.format("pyocd"), ("BOARD=microbit",)),
+    "nrf52832": Plan((_pyocd("nrf52"),), PIP.format("pyocd"), ("BOARD=nrf52832",)),
+    "nrf52840": Plan((_pyocd("nrf52840"),), PIP.format("pyocd"), ("BOARD=nrf52840",)),
     "microbit-boot": Plan(
         (
             (

@@ -25,6 +25,8 @@ from edgesnn.devices.flash import PLANS
 EDGESNN = Path(sys.executable).with_name("edgesnn")
 COMMAND_LINES = {
     "microbit": ["pyocd load --target nrf51 /x/edgesnn.elf"],
+    "nrf52832": ["pyocd load --target nrf52 /x/edgesnn.elf"],
+    "nrf52840": ["pyocd load --target nrf52840 /x/edgesnn.elf"],
     "microbit-boot": [
         "stm32flash -m 8n1 -b 115200 -w /x/edgesnn.bin -v -g 0x08000000 /dev/ttyACM0"
     ],

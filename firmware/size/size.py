@@ -52,7 +52,9 @@ PUBLIC = (
 BOARDS = {
     path.parent.name: path for path in sorted((FIRMWARE / "boards").glob("*/board.mk"))
 }  # fmt: skip
-CORE_OF_BOARD = {core.machine: name for name, core in CORES.items()} | {"virt-rv32": "rv32"}
+CORE_OF_BOARD = {core.machine: name for name, core in CORES.items()} | {
+    "virt-rv32": "rv32", "nrf52832": "m4", "nrf52840": "m4",
+}  # fmt: skip
 TEXT_MARKS = {("m4", "all"): 12288, ("m4", "dense_lif"): 6144}
 STACK_MARK = 512
 HEAP = {"malloc", "calloc", "realloc", "free", "_sbrk", "sbrk"}

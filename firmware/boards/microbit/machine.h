@@ -15,16 +15,11 @@
 #define STORE_BASE 0x20000u
 #define STORE_BYTES 0x20000u
 #define STORE_PAGE 1024u
-#define STORE_UNIT 4u
 #define BOARD_CHECK
-#define BOARD_WATCHDOG
 
-#define UART_IRQ 2
-#define WATCHDOG_IRQ 8 /* TIMER0 */
-#define INTERRUPT_COUNT (WATCHDOG_IRQ + 1)
-#define INTERRUPTS [UART_IRQ] = uart_interrupt, [WATCHDOG_IRQ] = watchdog_interrupt
+#define PIN_SEND 24
+#define PIN_RECEIVE 25
 
-void uart_interrupt(void);
-void watchdog_interrupt(void);
+#include "nrf.h"
 
 #endif

@@ -1,4 +1,4 @@
-/* A second compare register of TIMER0 in the place of the watchdog, which the nRF51 could not stop
+/* A second compare register of TIMER0 in the place of the watchdog, which these chips cannot stop
  * once a new model has proved itself. Its interrupt passes before every other.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "board.h"
