@@ -4,10 +4,11 @@ BOARD ?= virtual
 VENV := .venv
 RUN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py firmware/core/*.[ch] \
-	firmware/app/*.[ch] firmware/boards/signal/*.[ch] firmware/boards/virtual/*.[ch])
+	firmware/app/*.[ch] firmware/signature/* firmware/boards/signal/*.[ch] firmware/boards/virtual/*.[ch])
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
-	firmware/boards/*/*.[ch] firmware/count/*.[ch] firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c \
-	tests/*.[ch] tests/fuzz/*.c)
+	firmware/boards/*/*.[ch] firmware/boards/*/*/*.[ch] firmware/signature/*.[ch] firmware/count/*.[ch] \
+	firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c firmware/export/*/*.c \
+	firmware/export/*/*.hpp firmware/export/*/*/*.c tests/*.[ch] tests/fuzz/*.c)
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
 
@@ -21,14 +22,14 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang libclang-rt-dev dbus-daemon qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+	@.ci/need $(PYTHON) clang libclang-rt-dev dbus-daemon g++ stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
 		$(if $(filter x86_64,$(shell uname -m)),gcc-$$(gcc -dumpversion | cut -d. -f1)-multilib) \
 		$(if $(filter-out aarch64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 
-# a share of all of it: 10,000,000 frames through the virtual board, 100,000 through an emulated one,
-# bad links, 1,000 killed hosts
+# a share of all of it: of `soak` 10,000,000 frames through the virtual board, 100,000 through an emulated one,
+# bad links, 1,000 killed hosts; of `powercuts` 1,000,000 updates
 BUDGET ?= 1
 
 .PHONY: soak
@@ -51,6 +52,10 @@ blimp: $(VENV)/dev.stamp ## Evolve the blimp's controllers and print their table
 	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm
 	@$(MAKE) --no-print-directory -C firmware $(SMALL)
 	$(RUN)/python -m edgesnn.blimp.table --budget $(BUDGET)
+
+.PHONY: powercuts
+powercuts: $(VENV)/dev.stamp ## Cut the power in the middle of a million updates (BUDGET=0.01 for a taste)
+	PYTHONPATH=. $(RUN)/python tests/powercut.py --budget $(BUDGET)
 
 .PHONY: bench-link
 bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
@@ -77,12 +82,12 @@ format: $(VENV)/dev.stamp ## Format Python and C
 FIRMWARE = $(or $(filter-out virtual,$(BOARD)),$(EMULATED))
 
 .PHONY: firmware
-firmware: ## Build the firmware of all emulated boards, or of one (BOARD=microbit)
+firmware: $(VENV)/pyvenv.cfg ## Build the firmware of all emulated boards, or of one (BOARD=microbit)
 	@.ci/need $(PYTHON) \
 		$(if $(filter-out virt-rv32,$(FIRMWARE)),gcc-arm-none-eabi qemu-system-arm) \
 		$(if $(filter virt-rv32,$(FIRMWARE)),gcc-riscv64-unknown-elf qemu-system-misc)
 	@for board in $(FIRMWARE); do \
-		$(MAKE) --no-print-directory -C firmware BOARD=$$board || exit 1; \
+		$(MAKE) --no-print-directory -C firmware BOARD=$$board PYTHON=$(CURDIR)/$(RUN)/python || exit 1; \
 	done
 
 .PHONY: wheel

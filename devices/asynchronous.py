@@ -98,6 +98,10 @@ class AsyncBoard:
         """See `Board.put_model`."""
         await self._call(self._open.put_model, model, slot=slot)
 
+    async def use(self, model: blob.Model) -> None:
+        """See `Board.use`."""
+        await self._call(self._open.use, model)
+
     async def models(self) -> Models:
         """See `Board.models`."""
         return await self._call(self._open.models)

@@ -7,10 +7,12 @@ lost on its way back is counted as lost, with the frame's number.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import secrets
 import struct
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +21,19 @@ from types import TracebackType
 import numpy as np
 
 from edgesnn import blob
-from edgesnn.devices import protocol
+from edgesnn.devices import protocol, signing
 from edgesnn.devices.packet import Decoder, Packet, encode, packet_bytes
-from edgesnn.devices.protocol import Counters, Info, Models, Progress, Result, Samples, Status
+from edgesnn.devices.protocol import (
+    Counters,
+    Info,
+    Models,
+    Progress,
+    Result,
+    Samples,
+    Slot,
+    Status,
+    Stored,
+)
 from edgesnn.devices.transport import Transport
 from edgesnn.errors import DeviceError, MissingError, ModelError
 from edgesnn.graph import Int16Array, SpikeInput
@@ -36,7 +48,13 @@ MODEL_PIECE = 1024
 SMALLEST_PIECE = 16
 MODEL_TRIES = 50
 RESEND_TRIES = 20
-MODEL_PACKETS = (protocol.MODEL_BEGIN, protocol.MODEL_DATA, protocol.MODEL_END)
+UPDATE_UNIT = 32
+UPDATE_END_TIMEOUT = 20.0
+RESTART_TIMEOUT = 20.0
+MODEL_PACKETS = (
+    protocol.MODEL_BEGIN, protocol.MODEL_DATA, protocol.MODEL_END,
+    protocol.UPDATE_BEGIN, protocol.UPDATE_DATA, protocol.UPDATE_END,
+)  # fmt: skip
 SUBSCRIPTIONS = {
     "nothing": protocol.NOTHING,
     "spikes": protocol.SPIKES,
@@ -169,12 +187,15 @@ class Board:
             DeviceError: nothing answers, or the board was started anew or used by another program
                 in the meantime, so that its state is gone.
         """
+        self._change(transport)
+        self._meet()
+
+    def _change(self, transport: Transport) -> None:
         self._transport.close()
         self._transport = transport
         self._bad_before += self._decoder.bad
         self._decoder = Decoder()
         self._waiting.clear()
-        self._meet()
 
     def put_model(
         self,
@@ -200,12 +221,26 @@ class Board:
         self.model = None
         self._order(protocol.MODEL_BEGIN, struct.pack("<IB", len(image), slot))
         piece = min(MODEL_PIECE, self.info.payload_limit - 4)
-        offset = tries = 0
-        while offset < len(image):
-            data = image[offset : offset + piece]
-            packet = self._try(protocol.MODEL_DATA, struct.pack("<I", offset) + data)
+        self._send_pieces(protocol.MODEL_DATA, image, 0, piece, 1, progress)
+        self._order(protocol.MODEL_END)
+        self._took(model)
+
+    def _send_pieces(
+        self,
+        kind: int,
+        data: bytes,
+        offset: int,
+        piece: int,
+        unit: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Send what is behind `offset`, in pieces of whole units."""
+        tries = 0
+        while offset < len(data):
+            part = data[offset : offset + piece]
+            packet = self._try(kind, struct.pack("<I", offset) + part)
             if packet is None:  # a shorter one comes through a bad link more often
-                piece = max(SMALLEST_PIECE, piece // 2)
+                piece = max(SMALLEST_PIECE, piece // 2 // unit * unit)
                 tries += 1
                 if tries == MODEL_TRIES:
                     raise self._silence()
@@ -214,13 +249,114 @@ class Board:
             if tries and status.code == protocol.ERR_ORDER and status.needed > offset:
                 sent = status.needed - offset  # it has come; what was lost is its answer
             else:
-                self._expect_done(protocol.MODEL_DATA, status)
-                sent = len(data)
+                self._expect_done(kind, status)
+                sent = len(part)
             offset += sent
             tries = 0
             progress(sent)
-        self._order(protocol.MODEL_END)
+
+    def stored(self) -> Stored | None:
+        """The model that the board keeps in flash; None: it keeps none, in no flash.
+
+        Raises:
+            DeviceError: the link failed.
+        """
+        if not self.info.has_store:
+            return None
+        return Stored.unpack(self._ask(protocol.STORE).payload)
+
+    def use(self, model: blob.Model, progress: Callable[[int], None] = lambda sent: None) -> None:
+        """Run a model: the one in flash where that is it, else it is sent (`put_model`).
+
+        Raises:
+            ModelError: the board refuses it, and why.
+            DeviceError: the link failed.
+        """
+        stored = self.stored()
+        if stored is None or stored.model != slot_of(model):
+            self.put_model(model, progress)
+            return
+        self.model = None
+        self._order(protocol.SELECT, bytes([protocol.STORED_SLOT]))
         self._took(model)
+
+    def send_update(
+        self,
+        data: bytes,
+        page: int,
+        progress: Callable[[int], None] = lambda sent: None,
+    ) -> None:
+        """Send a signed model to the board's flash, which is to be tried at its next start.
+
+        What is there of it already, from an update that was cut, is not sent again. The model that
+        runs goes on running, from its first state.
+
+        Args:
+            data: an update (`signing.make_update`).
+            page: what the flash erases at once (`Stored.page`).
+            progress: called with the number of bytes that are there since its last call.
+
+        Raises:
+            ModelError: the board refuses it, and why.
+            DeviceError: the link failed.
+        """
+        self._order(protocol.UPDATE_BEGIN, data[: signing.IMAGE_AT])
+        there = self._prefix(data, page)
+        progress(there)
+        piece = min(MODEL_PIECE, (self.info.payload_limit - 4) // UPDATE_UNIT * UPDATE_UNIT)
+        self._send_pieces(protocol.UPDATE_DATA, data, there, piece, UPDATE_UNIT, progress)
+        self.model = None
+        self._order(protocol.UPDATE_END, timeout=UPDATE_END_TIMEOUT)
+
+    def _prefix(self, data: bytes, page: int) -> int:
+        """Bytes of an update that are on the board already, in whole pages."""
+        first, last = 0, len(data) // page
+        while first < last:
+            middle = (first + last + 1) // 2
+            size = middle * page
+            status = Status.unpack(
+                self._ask(protocol.UPDATE_PREFIX, struct.pack("<I", size)).payload
+            )
+            if status.there == zlib.crc32(data[:size]):
+                first = middle
+            else:
+                last = middle - 1
+        return first * page
+
+    def confirm(self) -> None:
+        """The model on trial is good: the board keeps it.
+
+        Raises:
+            ModelError: the board's flash fails.
+            DeviceError: the link failed.
+        """
+        self._order(protocol.CONFIRM)
+
+    def restart(self) -> None:
+        """Start the board anew and wait until it answers; what it held in RAM is gone.
+
+        Raises:
+            DeviceError: the link failed, or the board does not come back.
+        """
+        with contextlib.suppress(StateLostError):  # its answer was lost, and it has restarted
+            self._order(protocol.RESTART)
+        self.model = None
+        end = time.monotonic() + RESTART_TIMEOUT
+        while True:
+            self._early.clear()
+            try:
+                info = self._hello()
+                if info is not None:
+                    self.info = info
+                    return
+            except (DeviceError, MissingError):  # some links go with the board
+                if self._reopen is None:
+                    raise
+                with contextlib.suppress(DeviceError, MissingError):
+                    self._change(self._reopen())
+                time.sleep(0.2)
+            if time.monotonic() > end:
+                raise self._silence()
 
     def models(self) -> Models:
         """The models that the board holds, and which is loaded.
@@ -242,8 +378,7 @@ class Board:
             DeviceError: the link failed.
         """
         slots = self.models().slots
-        crc = int.from_bytes(model.image[12:16], "little")
-        if not 0 <= slot < len(slots) or slots[slot] != protocol.Slot(len(model.image), crc):
+        if not 0 <= slot < len(slots) or slots[slot] != slot_of(model):
             there = "is empty" if slot >= len(slots) else "holds another model"
             raise ModelError(
                 f"slot {slot} of board {self.info.name} {there}: put the model on it first"
@@ -576,30 +711,30 @@ class Board:
         self._waiting.clear()
         return packets
 
-    def _ask(self, kind: int, payload: bytes = b"") -> Packet:
+    def _ask(self, kind: int, payload: bytes = b"", timeout: float = RETRY_AFTER) -> Packet:
         """The board's answer to a request, which may be run twice where an answer is lost."""
         for _ in range(TRIES):
-            packet = self._try(kind, payload)
+            packet = self._try(kind, payload, timeout)
             if packet is not None:
                 return packet
         raise self._silence()
 
-    def _try(self, kind: int, payload: bytes) -> Packet | None:
+    def _try(self, kind: int, payload: bytes, timeout: float = RETRY_AFTER) -> Packet | None:
         """The board's answer to a request, None if that or the request was lost."""
         if self._left_early:
             self._meet()
             self._left_early = False
         self._sequence = number = (self._sequence + 1) & 0xFFFF
         self._send(encode(Packet(kind, number, payload)))
-        end = time.monotonic() + RETRY_AFTER
+        end = time.monotonic() + timeout
         while (packet := self._receive(max(0.0, end - time.monotonic()))) is not None:
             if packet.sequence == number and packet.type != protocol.INFO:
                 return packet
         self._meet()
         return next((early for early in self._take_early() if early.sequence == number), None)
 
-    def _order(self, kind: int, payload: bytes = b"") -> None:
-        self._expect_done(kind, Status.unpack(self._ask(kind, payload).payload))
+    def _order(self, kind: int, payload: bytes = b"", timeout: float = RETRY_AFTER) -> None:
+        self._expect_done(kind, Status.unpack(self._ask(kind, payload, timeout).payload))
 
     def _expect_done(self, kind: int, status: Status) -> None:
         if status.code != 0:
@@ -677,6 +812,11 @@ class Board:
             f"board {self.info.name} was started anew, or another program used it, and what it "
             "held is gone: start over"
         )
+
+
+def slot_of(model: blob.Model) -> Slot:
+    """How a board lists a model that it holds."""
+    return Slot(len(model.image), int.from_bytes(model.image[12:16], "little"))
 
 
 class _Feed:

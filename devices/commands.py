@@ -291,7 +291,7 @@ def _stream(
 
     with open_board(name, reconnect=log is not None) as board:
         with progress_bar(f"model to {board.info.name}", len(model.image)) as advance:
-            board.put_model(model, advance)
+            board.use(model, advance)
         if view:
             from edgesnn.devices.view import view_of
 

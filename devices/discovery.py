@@ -57,7 +57,8 @@ def identify(found: Found) -> Found:
         with open_board(found.url) as board:
             info = board.info
             runs = (
-                f"edgesnn {info.firmware} on {info.name}, "
+                f"edgesnn {info.firmware}{' (development build)' * info.development} on "
+                f"{info.name}, "
                 f"{'a model' if info.model_loaded else 'no model'} loaded, room for "
                 f"{info.model_bytes:,} bytes and {info.arena_bytes:,} of state"
             )

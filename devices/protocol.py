@@ -17,13 +17,18 @@ RESET, FRAME, EVENTS, SELFTEST = 0x05, 0x06, 0x07, 0x08
 SUBSCRIBE, LIST, SELECT, COUNT = 0x09, 0x0A, 0x0B, 0x0C
 EVO_BEGIN, EVO_DATA, EVO_RUN, EVO_READ = 0x0D, 0x0E, 0x0F, 0x10
 SENSE = 0x11
+UPDATE_BEGIN, UPDATE_PREFIX, UPDATE_DATA, UPDATE_END = 0x12, 0x13, 0x14, 0x15
+STORE, CONFIRM, RESTART = 0x16, 0x17, 0x18
 STATUS, INFO, RESULT, MODELS, COUNTERS = 0x80, 0x81, 0x82, 0x83, 0x84
-PROGRESS, PIECE, SAMPLES = 0x85, 0x86, 0x87
-MODEL_LOADED, RESUMED = 1, 2
+PROGRESS, PIECE, SAMPLES, STORED = 0x85, 0x86, 0x87, 0x88
+MODEL_LOADED, RESUMED, DEVELOPMENT, HAS_STORE = 1, 2, 4, 8
+STORED_RUNS, STORED_ON_TRIAL, STORED_WAITS = 1, 2, 4
 NOTHING, SPIKES, POTENTIALS = 0, 1, 2
 ERR_NO_MODEL, ERR_PACKET, ERR_TOO_LARGE, ERR_ORDER = -64, -65, -66, -67
 ERR_SLOT, ERR_POPULATION, ERR_GREETING, ERR_GAP = -68, -69, -70, -71
 ERR_RECIPE, ERR_SENSOR = -72, -73
+ERR_SIGNATURE, ERR_DOWNGRADE, ERR_TARGET = -74, -75, -76
+ERR_FLASH, ERR_TRIAL, ERR_NO_STORE = -77, -78, -79
 ERR_ARENA = -9
 
 _HELLO = struct.Struct("<BxxxI")
@@ -37,7 +42,8 @@ _COUNTERS = struct.Struct("<9I")
 STAMP = struct.Struct("<I")
 RESULT_BYTES = _RESULT.size
 HELLO_BYTES = _HELLO.size
-NO_SLOT = 255
+_STORED = struct.Struct("<IIIIIBxxx32s")
+NO_SLOT, STORED_SLOT = 255, 254
 
 _WORDS = {
     ERR_NO_MODEL: "it holds no model",
@@ -50,6 +56,12 @@ _WORDS = {
     ERR_GAP: "a packet before this one did not reach it",
     ERR_RECIPE: "the recipe of the evolution is damaged or not for this model",
     ERR_SENSOR: "it has no sensor of its own",
+    ERR_SIGNATURE: "it takes only models that are signed with its key: give that one with --key",
+    ERR_DOWNGRADE: "it runs a newer version: give a higher --version, or --allow-downgrade",
+    ERR_TARGET: "the model was signed for another board",
+    ERR_FLASH: "its flash does not keep what is written to it: it is worn out",
+    ERR_TRIAL: "a model is on trial on it: restart the board",
+    ERR_NO_STORE: "it keeps no model in flash",
 }
 
 
@@ -87,6 +99,8 @@ class Status:
         words = _WORDS.get(self.code) or status_text(self.code)
         if self.code == ERR_TOO_LARGE and self.request == MODEL_BEGIN:
             words = "it does not fit into the board's memory"
+        if self.code == ERR_TOO_LARGE and self.request == UPDATE_BEGIN:
+            words = "it does not fit into a slot of the board's flash"
         if self.code in (ERR_TOO_LARGE, ERR_ARENA):
             words += f" ({self.needed} bytes needed, {self.there} there)"
         return words
@@ -99,6 +113,8 @@ class Info:
     Attributes:
         version: of the protocol.
         model_loaded: whether a model is ready to run.
+        development: whether it takes models that nobody signed, or that anyone could have.
+        has_store: whether it keeps models in flash.
         resumed: whether the board knew the host's token, and so has kept what it was told.
         payload_limit: longest payload it takes or gives, bytes.
         window: bytes that may be under way to it, unanswered.
@@ -122,6 +138,8 @@ class Info:
     steps: int
     name: str
     firmware: str
+    development: bool = False
+    has_store: bool = False
 
     @classmethod
     def unpack(cls, payload: bytes) -> Info:
@@ -143,12 +161,14 @@ class Info:
         name, _, firmware = text.rpartition(" ")
         return cls(
             version, bool(flags & MODEL_LOADED), bool(flags & RESUMED), limit, window, model,
-            arena, last, slots, steps, name, firmware,
+            arena, last, slots, steps, name, firmware, bool(flags & DEVELOPMENT),
+            bool(flags & HAS_STORE),
         )  # fmt: skip
 
     def pack(self) -> bytes:
         """The payload that `unpack` takes."""
         flags = MODEL_LOADED * self.model_loaded | RESUMED * self.resumed
+        flags |= DEVELOPMENT * self.development | HAS_STORE * self.has_store
         return _INFO.pack(
             self.version, flags, self.payload_limit, self.window, self.model_bytes,
             self.arena_bytes, self.last, self.slots, self.steps,
@@ -228,7 +248,8 @@ class Models:
     """What a board holds.
 
     Attributes:
-        selected: number of the slot whose model is loaded; None if none is.
+        selected: number of the slot whose model is loaded, `STORED_SLOT` for the one in flash; None
+            if none is.
         slots: filled ones, from number 0.
     """
 
@@ -357,6 +378,48 @@ class Samples:
             raise DeviceError(f"the board sent SAMPLES with {len(payload)} bytes: update it")
         samples = tuple((time, tuple(values)) for time, *values in layout.iter_unpack(rest))
         return cls(first, taken, period, channels, samples)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The model that a board keeps in flash, and what it would take in its place.
+
+    Attributes:
+        page: what the flash erases at once, bytes.
+        room: for an image, bytes.
+        version: that the model was signed as.
+        model: length and CRC-32 of the model that runs from flash; None: none does.
+        on_trial: it runs for the first time, and until the next start unless it is confirmed.
+        waits: another one is tried at the next start.
+        key: the public key that a model must be signed for.
+    """
+
+    page: int
+    room: int
+    version: int
+    model: Slot | None
+    on_trial: bool
+    waits: bool
+    key: bytes
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Stored:
+        """Raises DeviceError for a payload of another length."""
+        if len(payload) != _STORED.size:
+            raise DeviceError(f"the board sent STORED with {len(payload)} bytes: update it")
+        page, room, version, length, crc, flags, key = _STORED.unpack(payload)
+        model = Slot(length, crc) if flags & STORED_RUNS else None
+        on_trial, waits = bool(flags & STORED_ON_TRIAL), bool(flags & STORED_WAITS)
+        return cls(page, room, version, model, on_trial, waits, key)
+
+    def pack(self) -> bytes:
+        """The payload that `unpack` takes."""
+        model = self.model or Slot(0, 0)
+        flags = STORED_RUNS * (self.model is not None)
+        flags |= STORED_ON_TRIAL * self.on_trial | STORED_WAITS * self.waits
+        return _STORED.pack(
+            self.page, self.room, self.version, model.image_bytes, model.crc, flags, self.key
+        )
 
 
 def result_bytes(classes: int) -> int:

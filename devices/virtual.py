@@ -26,18 +26,24 @@ class VirtualTransport(SerialTransport):
 
     Args:
         model_bytes, arena_bytes: the memory that the board has for a model and for its state.
+        flash: the file that its flash is kept in; "": it starts empty and is forgotten.
 
     Raises:
         DeviceError: it did not start.
     """
 
-    def __init__(self, model_bytes: int = MODEL_BYTES, arena_bytes: int = ARENA_BYTES) -> None:
+    def __init__(
+        self, model_bytes: int = MODEL_BYTES, arena_bytes: int = ARENA_BYTES, flash: str = ""
+    ) -> None:
         # the board leaves when its standard input ends: with this process, however that ends
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgesnn.devices.virtual", str(model_bytes), str(arena_bytes)],
+            [
+                sys.executable, "-m", "edgesnn.devices.virtual",
+                str(model_bytes), str(arena_bytes), flash,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-        )
+        )  # fmt: skip
         try:
             assert self._process.stdout is not None
             port = self._process.stdout.readline().decode().strip()
@@ -67,31 +73,35 @@ class VirtualTransport(SerialTransport):
 def open_virtual(rest: str) -> VirtualTransport:
     """The transport of `virtual://`.
 
-    `virtual://?model=BYTES&arena=BYTES` is a board with that much memory for a model and its state.
+    `virtual://?model=BYTES&arena=BYTES&flash=FILE` is a board with that much memory for a model and
+    its state, and flash that is kept in a file.
 
     Raises:
         DeviceError: something else is asked of it.
     """
-    sizes = {"model": MODEL_BYTES, "arena": ARENA_BYTES}
+    values = {"model": str(MODEL_BYTES), "arena": str(ARENA_BYTES), "flash": ""}
     for part in rest.removeprefix("?").split("&") if rest else ():
         name, _, value = part.partition("=")
-        if not rest.startswith("?") or name not in sizes or not re.fullmatch("[0-9]{1,9}", value):
+        fits = name == "flash" or re.fullmatch("[0-9]{1,9}", value)
+        if not rest.startswith("?") or name not in values or not fits:
             raise DeviceError(
                 f"virtual:// cannot take '{rest}': write virtual:// or, for a board with other "
-                "memory, virtual://?model=BYTES&arena=BYTES"
+                "memory, virtual://?model=BYTES&arena=BYTES&flash=FILE"
             )
-        sizes[name] = int(value)
-    return VirtualTransport(sizes["model"], sizes["arena"])
+        values[name] = value
+    return VirtualTransport(int(values["model"]), int(values["arena"]), values["flash"])
 
 
 def main() -> None:
     """Run a virtual board until standard input ends; its port is the one line printed.
 
-    Arguments: the bytes for a model and for its state, where the usual ones are not wanted.
+    Arguments: the bytes for a model and for its state, where the usual ones are not wanted, and the
+    file that the flash is kept in.
     """
-    from edgesnn._core import lib
+    from edgesnn._core import ffi, lib
 
-    model_bytes, arena_bytes = map(int, sys.argv[1:] or (MODEL_BYTES, ARENA_BYTES))
+    model_bytes, arena_bytes = map(int, sys.argv[1:3] or (MODEL_BYTES, ARENA_BYTES))
+    flash = "".join(sys.argv[3:])
     board, host = os.openpty()
     tty.setraw(host)
     try:
@@ -106,7 +116,9 @@ def main() -> None:
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
     # `host` stays open here, so that the line outlives the programs that come and go on it
-    lib.virtual_board_run(board, model_bytes, arena_bytes)
+    lib.virtual_board_run(
+        board, model_bytes, arena_bytes, os.fsencode(flash) if flash else ffi.NULL
+    )
 
 
 if __name__ == "__main__":

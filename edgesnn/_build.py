@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("firmware/core", "firmware/app", "firmware/boards/signal", "firmware/boards/virtual")
+FOLDERS = (
+    "firmware/core",
+    "firmware/app",
+    "firmware/signature",
+    "firmware/boards/signal",
+    "firmware/boards/virtual",
+)
+FETCH = runpy.run_path(str(ROOT / "firmware" / "signature" / "fetch.py"))
+MONOCYPHER = FETCH["fetch"]().relative_to(ROOT)
 # relative to setup.py: setuptools takes no other sources into an sdist
 SOURCES = [
     "edgesnn/batch.c",
     "edgesnn/fly.c",
+    str(MONOCYPHER / "monocypher.c"),
     *sorted(str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.c")),
 ]
 
@@ -68,14 +78,14 @@ ffibuilder.cdef(
     int blimp_fly(const void *image, size_t size, void *arena, size_t arena_size,
                   const blimp_task *task, const int16_t *track, int32_t role, uint32_t seed,
                   int32_t *trace, uint32_t *loss);
-    int virtual_board_run(int fd, size_t model_size, size_t arena_size);
+    int virtual_board_run(int fd, size_t model_size, size_t arena_size, const char *flash_path);
     """
 )
 ffibuilder.set_source(
     "edgesnn._core",
     "".join(f'#include "{name}.h"\n' for name in HEADERS),
     sources=SOURCES,
-    include_dirs=["edgesnn", *FOLDERS],
+    include_dirs=["edgesnn", *FOLDERS, str(MONOCYPHER)],
     depends=[str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).glob("*.h")],
     extra_compile_args=["-std=c99", "-O3", "-DESNN_HOST"],
 )

@@ -1132,7 +1132,7 @@ def test_firmware_that_is_none_is_an_error_and_leaves_no_process(
     [
         ("virtual://x", r"^virtual:// cannot take 'x': write virtual:// or"),
         ("virtual://?model=big", r"^virtual:// cannot take '\?model=big'"),
-        ("virtual://?flash=1", r"^virtual:// cannot take"),
+        ("virtual://?disk=1", r"^virtual:// cannot take"),
         ("virtual://model=1", r"^virtual:// cannot take"),
         ("qemu://abacus", r"^no emulated board is called 'abacus': there is .*mps2-an386"),
         ("abacus", r"^no board is called 'abacus': there is virtual, .*, or give a port or URL$"),

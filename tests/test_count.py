@@ -38,6 +38,7 @@ def test_counts_are_the_baseline_and_kernels_give_the_bits_of_portable_c(
     assert count.run(name, elf, plugin) == (kernels, regions), "a repeat gave other counts"
     now = count.summarize(name, tmp_path, kernels, regions)
     now |= count.count_frame(name, tmp_path, plugin)
+    now |= count.count_signature(name, tmp_path / "signature", plugin)
     if now["compiler"] != BASELINE[name]["compiler"]:
         pytest.skip(f"the baseline is of {BASELINE[name]['compiler']}, here is {now['compiler']}")
     moved = count.changes(now, BASELINE[name])

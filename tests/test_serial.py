@@ -139,10 +139,10 @@ def test_ports_that_cannot_be_opened(url: str, error: type[Exception], words: st
 @pytest.mark.parametrize("prefix", ["", "serial://"])
 def test_a_board_at_the_end_of_a_socket(prefix: str) -> None:
     code = (
-        "import socket; from edgesnn._core import lib; "
+        "import socket; from edgesnn._core import ffi, lib; "
         "server = socket.create_server(('127.0.0.1', 0)); "
         "print(server.getsockname()[1], flush=True); link, _ = server.accept(); "
-        "lib.virtual_board_run(link.fileno(), 65536, 65536); link.close(); server.close()"
+        "lib.virtual_board_run(link.fileno(), 65536, 65536, ffi.NULL); link.close(); server.close()"
     )
     ones = np.ones(4, np.int32)
     graph = Graph(

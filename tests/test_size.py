@@ -50,6 +50,12 @@ def test_the_committed_models_take_what_the_baseline_says() -> None:
     compare(size.measure_models(), BASELINE["models"])
 
 
+def test_exported_projects_take_what_the_baseline_says(tmp_path: Path) -> None:
+    need_compiler("m4")
+    for form, now in size.measure_exports(tmp_path / "exports").items():
+        compare(now, BASELINE["exports"][form])
+
+
 def test_a_change_of_one_byte_is_seen() -> None:
     was = {"m4": {"compiler": "gcc", "all": {"text": 100, "stack_path": "a > b"}}}
     assert size.changes(was, was) == []

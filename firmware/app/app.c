@@ -9,6 +9,7 @@
 #include "packet.h"
 #include "potentials.h"
 #include "protocol.h"
+#include "store.h"
 
 #define STATUS_BYTES 12u
 #define INFO_BYTES 24u
@@ -30,6 +31,8 @@ typedef struct {
     uint32_t recipe_bytes, state_bytes, arena_bytes;
     uint8_t slot, begun;
 } evolving;
+#define STORED_BYTES (24u + ESNN_KEY_BYTES)
+#define TRIAL_SECONDS 60u /* within which a host confirms a new model, or the old one is back */
 
 /* an image in the memory for models */
 typedef struct {
@@ -53,6 +56,7 @@ typedef struct {
     uint32_t steps;    /* of the model since its reset */
     counters counted;
     evolving evolves;
+    esnn_store store;
     uint16_t input_size;
     uint16_t n_populations;
     uint16_t n_scores;
@@ -63,6 +67,7 @@ typedef struct {
     uint8_t coming_slot;
     uint8_t selected; /* slot of the model that is loaded, or NO_SLOT */
     uint8_t greeted;  /* a host has said HELLO: its numbers count from there */
+    uint8_t leaving;  /* the board is to start anew */
 } app;
 
 static void put16(uint8_t *at, uint32_t value) {
@@ -114,6 +119,11 @@ static void answer_status(app *a, int status, uint32_t needed, uint32_t there) {
     answer(a, ESNN_STATUS, STATUS_BYTES);
 }
 
+/* without a store there is no key that anything could be signed with */
+static int takes_unsigned(const app *a) {
+    return a->memory->store == NULL || a->memory->store->development;
+}
+
 static void on_hello(app *a, size_t size) {
     uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
     const char *text = board_name();
@@ -132,7 +142,9 @@ static void on_hello(app *a, size_t size) {
     }
     payload[0] = ESNN_PROTOCOL_VERSION;
     payload[1] =
-        (uint8_t)((a->selected != NO_SLOT ? ESNN_MODEL_LOADED : 0) | (resumed ? ESNN_RESUMED : 0));
+        (uint8_t)((a->selected != NO_SLOT ? ESNN_MODEL_LOADED : 0) | (resumed ? ESNN_RESUMED : 0) |
+                  (takes_unsigned(a) ? ESNN_DEVELOPMENT : 0) |
+                  (a->memory->store != NULL ? ESNN_HAS_STORE : 0));
     put16(payload + 2, payload_limit(a));
     put32(payload + 4, (uint32_t)board_window());
     put32(payload + 8, (uint32_t)a->memory->model_size);
@@ -164,6 +176,10 @@ static void on_begin(app *a, const uint8_t *payload, size_t size) {
     const uint32_t bytes = get32(payload);
     const uint8_t number = payload[4];
     a->coming.bytes = a->received = 0;
+    if (!takes_unsigned(a)) {
+        answer_status(a, ESNN_ERR_SIGNATURE, 0, 0);
+        return;
+    }
     if (number > a->n_slots || number >= SLOTS) {
         answer_status(a, ESNN_ERR_SLOT, number, a->n_slots);
         return;
@@ -202,12 +218,11 @@ static void on_data(app *a, const uint8_t *payload, size_t size) {
 }
 
 /* Bind an image to the arena. What does not fit is refused before anything changes. */
-static int load(app *a, const slot *from, uint32_t *needed, uint32_t *there) {
+static int load(app *a, const uint8_t *image, uint32_t bytes, uint32_t *needed, uint32_t *there) {
     const esnn_app_memory *memory = a->memory;
-    const uint8_t *image = memory->model + from->at;
     esnn_info info;
     *needed = *there = 0;
-    int status = esnn_check(image, from->bytes, &info);
+    const int status = esnn_check(image, bytes, &info);
     if (status != ESNN_OK) {
         return status;
     }
@@ -230,7 +245,24 @@ static int load(app *a, const slot *from, uint32_t *needed, uint32_t *there) {
     a->input_size = info.input_size;
     a->n_populations = info.n_populations;
     a->n_scores = info.n_scores;
-    return esnn_load(&a->model, image, from->bytes, memory->arena, memory->arena_size);
+    return esnn_load(&a->model, image, bytes, memory->arena, memory->arena_size);
+}
+
+static int load_slot(app *a, const slot *from, uint32_t *needed, uint32_t *there) {
+    return load(a, a->memory->model + from->at, from->bytes, needed, there);
+}
+
+static int load_stored(app *a, uint32_t *needed, uint32_t *there) {
+    const esnn_stored stored = esnn_store_running(&a->store);
+    *needed = *there = 0;
+    if (stored.bytes == 0) {
+        return ESNN_ERR_NO_STORE;
+    }
+    const int status = load(a, stored.image, stored.bytes, needed, there);
+    if (status == ESNN_OK) {
+        a->selected = ESNN_STORED_SLOT;
+    }
+    return status;
 }
 
 static void on_end(app *a) {
@@ -240,7 +272,7 @@ static void on_end(app *a) {
         answer_status(a, ESNN_ERR_ORDER, a->coming.bytes, a->received);
         return;
     }
-    int status = load(a, &a->coming, &needed, &there);
+    int status = load_slot(a, &a->coming, &needed, &there);
     if (status == ESNN_OK) {
         status = esnn_selftest(&a->model);
     }
@@ -260,11 +292,16 @@ static void on_select(app *a, const uint8_t *payload, size_t size) {
         return;
     }
     const uint8_t number = payload[0];
+    if (number == ESNN_STORED_SLOT && a->memory->store != NULL) {
+        const int status = load_stored(a, &needed, &there);
+        answer_status(a, status, needed, there);
+        return;
+    }
     if (number >= a->n_slots) {
         answer_status(a, ESNN_ERR_SLOT, number, a->n_slots);
         return;
     }
-    const int status = load(a, &a->slots[number], &needed, &there);
+    const int status = load_slot(a, &a->slots[number], &needed, &there);
     if (status == ESNN_OK) {
         a->selected = number;
     }
@@ -575,6 +612,112 @@ static void on_model_packet(app *a, uint8_t type, uint8_t *payload, size_t size)
     }
 }
 
+static void on_update_begin(app *a, const uint8_t *payload, size_t size) {
+    if (size != ESNN_IMAGE_AT) {
+        answer_status(a, ESNN_ERR_PACKET, ESNN_IMAGE_AT, (uint32_t)size);
+        return;
+    }
+    const int status = esnn_store_begin(&a->store, payload, board_name());
+    const uint32_t room = ESNN_IMAGE_AT + esnn_store_room(&a->memory->store->flash);
+    answer_status(a, status, ESNN_IMAGE_AT + esnn_store_announced(payload), room);
+}
+
+static void on_update_data(app *a, const uint8_t *payload, size_t size) {
+    if (size < 4) {
+        answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
+        return;
+    }
+    const uint32_t offset = get32(payload);
+    const int status = esnn_store_data(&a->store, offset, payload + 4, (uint32_t)size - 4u);
+    answer_status(a, status, status == ESNN_ERR_ORDER ? a->store.received : a->store.bytes,
+                  status == ESNN_ERR_ORDER ? offset : a->store.received);
+}
+
+static void on_update_prefix(app *a, const uint8_t *payload, size_t size) {
+    if (size != 4) {
+        answer_status(a, ESNN_ERR_PACKET, 4, (uint32_t)size);
+        return;
+    }
+    const uint32_t bytes = get32(payload);
+    answer_status(a, ESNN_OK, bytes, esnn_store_prefix(&a->store, bytes));
+}
+
+/* The golden run needs the arena, and so does the check of a signature where RAM is short: the
+ * model that is in flash starts anew, and one from the host must be selected again. */
+static void on_update_end(app *a) {
+    uint32_t needed = 0;
+    uint32_t there = 0;
+    uint32_t unused[2];
+    if (!esnn_store_all_here(&a->store)) {
+        answer_status(a, ESNN_ERR_ORDER, a->store.bytes, a->store.received);
+        return;
+    }
+    a->selected = NO_SLOT;
+    int status = esnn_store_verify(&a->store, board_name());
+    if (status == ESNN_OK) {
+        const esnn_stored coming = esnn_store_coming(&a->store);
+        status = load(a, coming.image, coming.bytes, &needed, &there);
+    }
+    if (status == ESNN_OK) {
+        status = esnn_selftest(&a->model);
+    }
+    if (status == ESNN_OK) {
+        status = esnn_store_commit(&a->store);
+    }
+    (void)load_stored(a, &unused[0], &unused[1]);
+    answer_status(a, status, needed, there);
+}
+
+static void on_store(const app *a) {
+    const esnn_store_config *config = a->memory->store;
+    const esnn_stored stored = esnn_store_running(&a->store);
+    const int on_trial = a->store.trial == ESNN_TRIAL_ON;
+    uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
+    memset(payload, 0, STORED_BYTES);
+    put32(payload, config->flash.page);
+    put32(payload + 4, esnn_store_room(&config->flash));
+    if (stored.bytes > 0) {
+        put32(payload + 8, stored.version);
+        put32(payload + 12, stored.bytes);
+        put32(payload + 16, get32(stored.image + IMAGE_CRC));
+    }
+    payload[20] = (uint8_t)((stored.bytes > 0 ? ESNN_STORED_RUNS : 0) |
+                            (on_trial ? ESNN_STORED_ON_TRIAL : 0) |
+                            (a->store.trial == ESNN_TRIAL_NEXT ? ESNN_STORED_WAITS : 0));
+    memcpy(payload + 24, config->key, ESNN_KEY_BYTES);
+    answer(a, ESNN_STORED, STORED_BYTES);
+}
+
+static void on_confirm(app *a) {
+    const esnn_store_config *config = a->memory->store;
+    const int status = esnn_store_confirm(&a->store);
+    if (status == ESNN_OK && config->watch != NULL) {
+        config->watch(0);
+    }
+    answer_status(a, status, 0, 0);
+}
+
+static void on_store_packet(app *a, uint8_t type, const uint8_t *payload, size_t size) {
+    if (a->memory->store == NULL) {
+        answer_status(a, ESNN_ERR_NO_STORE, 0, 0);
+    } else if (type == ESNN_UPDATE_BEGIN) {
+        on_update_begin(a, payload, size);
+    } else if (type == ESNN_UPDATE_PREFIX) {
+        on_update_prefix(a, payload, size);
+    } else if (type == ESNN_UPDATE_DATA) {
+        on_update_data(a, payload, size);
+    } else if (type == ESNN_UPDATE_END) {
+        on_update_end(a);
+    } else if (type == ESNN_STORE) {
+        on_store(a);
+    } else if (type == ESNN_CONFIRM) {
+        on_confirm(a);
+    } else {
+        answer_status(a, ESNN_OK, 0, 0);
+        a->leaving = 1;
+    }
+}
+
 static void on_packet(app *a) {
     uint8_t *payload = a->packet + ESNN_PACKET_HEAD;
     const size_t size = a->decoder.length - ESNN_PACKET_HEAD;
@@ -619,9 +762,28 @@ static void on_packet(app *a) {
         on_evolution(a, type, payload, size);
     } else if (type == ESNN_SENSE) {
         on_sense(a, payload, size);
+    } else if (type >= ESNN_UPDATE_BEGIN && type <= ESNN_RESTART) {
+        on_store_packet(a, type, payload, size);
     } else {
         on_model_packet(a, type, payload, size);
     }
+}
+
+/* A model on trial that fails its golden run, which it passed before it was written down, or that
+ * never comes to its end, is not tried again: the next start runs the one before. */
+static void start_stored(app *a) {
+    const esnn_store_config *config = a->memory->store;
+    uint32_t unused[2];
+    esnn_store_start(&a->store, config);
+    const int on_trial = a->store.trial == ESNN_TRIAL_ON;
+    if (on_trial && config->watch != NULL) {
+        config->watch(TRIAL_SECONDS);
+    }
+    int status = load_stored(a, &unused[0], &unused[1]);
+    if (status == ESNN_OK && on_trial) {
+        status = esnn_selftest(&a->model);
+    }
+    a->leaving = status != ESNN_OK && on_trial;
 }
 
 void esnn_app_run(const esnn_app_memory *memory) {
@@ -633,15 +795,19 @@ void esnn_app_run(const esnn_app_memory *memory) {
         .selected = NO_SLOT,
     };
     esnn_decoder_init(&a.decoder, a.packet, a.capacity);
-    for (;;) {
+    if (memory->store != NULL) {
+        start_stored(&a);
+    }
+    while (!a.leaving) {
         const size_t n = board_read(chunk, sizeof chunk);
         if (n == 0) {
             return;
         }
-        for (size_t k = 0; k < n; k++) {
+        for (size_t k = 0; k < n && !a.leaving; k++) {
             if (esnn_decode(&a.decoder, chunk[k])) {
                 on_packet(&a);
             }
         }
     }
+    memory->store->restart();
 }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "store.h"
+
 /* Memory that the board lends to the app; each must start at a multiple of 4. */
 typedef struct {
     uint8_t *model; /* the slot that an uploaded image is kept in */
@@ -15,9 +17,11 @@ typedef struct {
     size_t arena_size;
     uint8_t *packet; /* one received packet, and after it the answer to it */
     size_t packet_size;
+    const esnn_store_config *store; /* NULL: this board keeps no models */
 } esnn_app_memory;
 
-/* Serve the link until board_read returns 0: for ever on a microcontroller. */
+/* Serve the link until board_read returns 0, or the store's restart returns: for ever on a
+ * microcontroller. */
 void esnn_app_run(const esnn_app_memory *memory);
 
 #endif

@@ -27,6 +27,7 @@ import numpy as np
 from edgesnn import blob, reference
 from edgesnn.devices import protocol
 from edgesnn.devices.packet import Packet, encode
+from edgesnn.devices.signing import DEVELOPMENT, make_update
 from edgesnn.graph import (
     LIF,
     AnalogInput,
@@ -42,6 +43,7 @@ from edgesnn.quantize import quantize
 from edgesnn.sources import read_network
 from firmware.cores import (
     BUILD,
+    COMMON,
     CORE_SOURCES,
     CORES,
     FIRMWARE,
@@ -57,11 +59,13 @@ from firmware.cores import (
     has_compiler,
     link,
 )
+from firmware.signature.fetch import fetch
 
 HERE = Path(__file__).resolve().parent
 BASELINE = HERE / "baseline.json"
 
 N, FEW, FRAMES = 128, 13, 32
+SIGNED_BYTES = 16384
 RAM_BYTES = {"m0": 16 << 10}  # of the others: 64 KB
 BRAILLE_MODEL = "l2mu_braille7/l2mu_braille7_best.ckpt"
 BRAILLE_DATA = "braille7/braille7_spikes.npz"
@@ -209,6 +213,22 @@ def build_frame(name: str, folder: Path) -> Path:
     return link_program(name, folder, "frame", sources, 4096)
 
 
+def build_signature(name: str, folder: Path) -> Path:
+    """The image that checks signatures, with Monocypher compiled as firmware has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image = bytes(k % 251 for k in range(SIGNED_BYTES))
+    (folder / "model.bin").write_bytes(make_update(image, DEVELOPMENT, 1).data)
+    (folder / "frames.bin").write_bytes(make_update(b"", DEVELOPMENT, 1).data)
+    (folder / "script.bin").write_bytes(b"")
+    core, library, made = CORES[name], fetch(), folder / "monocypher.o"
+    call(f"{core.cross}gcc", *core.cpu, *COMMON, "-Os", "-DBLAKE2_NO_UNROLLING",
+         f"-I{STRING.parent}", "-c", library / "monocypher.c", "-o", made)  # fmt: skip
+    include = (f"-I{FIRMWARE / 'signature'}", f"-I{library}", "-O2")
+    signature = FIRMWARE / "signature" / "signature.c"
+    sources = {**dict.fromkeys((HERE / "signed.c", signature), include), HERE / "model.S": ()}
+    return link_program(name, folder, "signed", sources, 4096, extra=(made,))
+
+
 def wrist_graph() -> Graph:
     """6 sensor channels, 32 LIF neurons and 7 classes."""
     rng = np.random.default_rng(3)
@@ -261,6 +281,7 @@ def link_program(
     sources: dict[Path, tuple[str, ...]],
     small_arena: int,
     flags: Sequence[str] = (),
+    extra: Sequence[Path] = (),
 ) -> Path:
     """The core with a program; its arena is half of the RAM, or `small_arena` bytes of 16 KB."""
     core = CORES[name]
@@ -278,7 +299,9 @@ def link_program(
         here = (f"-DARENA_SIZE={arena}", f"-I{FIRMWARE / 'app'}", f"-I{HERE}", f"-Wa,-I{folder}")
         objects.append(compile_one(core, source, out, (*here, *options)))
     elf = folder / f"{program}.elf"
-    return link(core, objects, elf, HERE / "link.ld", CODE=core.code, RAM=core.ram, RAM_SIZE=ram)
+    return link(
+        core, [*objects, *extra], elf, HERE / "link.ld", CODE=core.code, RAM=core.ram, RAM_SIZE=ram
+    )
 
 
 def emulate(name: str, elf: Path, folder: Path, plugin: str = "") -> str:
@@ -418,10 +441,18 @@ def count_frame(name: str, folder: Path, plugin: Path) -> dict[str, float]:
     return {key: round(sum(regions[key]) / FRAMES, 1) for key in ("frame", "frame_step")}
 
 
+def count_signature(name: str, folder: Path, plugin: Path) -> dict[str, int]:
+    """What the check of a signature takes: of an empty model, and for each KB of one."""
+    regions = run(name, build_signature(name, folder), plugin)[1]
+    empty, full = regions["check_empty"][0], regions["check_16k"][0]
+    return {"signature": empty, "signature_per_kb": round((full - empty) * 1024 / SIGNED_BYTES)}
+
+
 def count(name: str, folder: Path, plugin: Path, model: Recorded | None = None) -> dict[str, Any]:
     """Build the images of a core, run them, and sum up."""
     summary = summarize(name, folder, *run(name, build(name, folder), plugin))
     summary |= count_frame(name, folder, plugin)
+    summary |= count_signature(name, folder / "signature", plugin)
     if model is not None:
         elf = build_model(name, folder, model.image, model.frames)
         steps = run(name, elf, plugin)[1]["step"]
@@ -476,6 +507,9 @@ def table(cores: dict[str, dict[str, Any]]) -> str:
     for name, got in cores.items():
         rest = got["frame"] - got["frame_step"]
         lines.append(f"{name:6} {got['frame']:27,.0f} {got['frame_step']:9,.0f} {rest:5,.0f}")
+    lines.append("core   check of a signature   each KB of the model more")
+    for name, got in cores.items():
+        lines.append(f"{name:6} {got['signature']:20,} {got['signature_per_kb']:27,}")
     if any("l2mu_step" in got for got in cores.values()):
         lines.append("core   L2MU step  of the kernels' cost  target")
     for name, got in cores.items():

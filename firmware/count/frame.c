@@ -72,8 +72,9 @@ void board_write(const uint8_t *data, size_t n) {
 }
 
 int main(void) {
-    const esnn_app_memory memory = {(uint8_t *)model, sizeof model,      (uint8_t *)arena,
-                                    sizeof arena,     (uint8_t *)packet, sizeof packet};
+    const esnn_app_memory memory = {
+        (uint8_t *)model, sizeof model, (uint8_t *)arena, sizeof arena, (uint8_t *)packet,
+        sizeof packet,    NULL};
     const size_t size = (size_t)(model_image_end - model_image);
     const int16_t *frame = (const int16_t *)(const void *)model_frames;
     esnn_model m;

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgesnn import blob, operations
+from edgesnn.devices import export
 from edgesnn.devices.recordings import basic_motions
 from edgesnn.quantize import quantize
 from edgesnn.sources import read_network
@@ -50,7 +52,9 @@ PUBLIC = (
 BOARDS = {
     path.parent.name: path for path in sorted((FIRMWARE / "boards").glob("*/board.mk"))
 }  # fmt: skip
-CORE_OF_BOARD = {core.machine: name for name, core in CORES.items()} | {"virt-rv32": "rv32"}
+CORE_OF_BOARD = {core.machine: name for name, core in CORES.items()} | {
+    "virt-rv32": "rv32", "nrf52832": "m4", "nrf52840": "m4",
+}  # fmt: skip
 TEXT_MARKS = {("m4", "all"): 12288, ("m4", "dense_lif"): 6144}
 STACK_MARK = 512
 HEAP = {"malloc", "calloc", "realloc", "free", "_sbrk", "sbrk"}
@@ -133,11 +137,37 @@ def measure_board(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def measure_models() -> dict[str, dict[str, int]]:
-    """Image and arena of the committed networks, converted as the demo does."""
+def committed_model() -> blob.Model:
+    """The committed network, converted as the demo does."""
     recordings = basic_motions("train")
     graph = quantize(read_network(CHECKPOINT), recordings.signal).graph
-    model = blob.unpack(blob.pack(graph))
+    return blob.unpack(blob.pack(graph))
+
+
+def measure_exports(folder: Path) -> dict[str, dict[str, Any]]:
+    """Code and constants of each exported project with the committed network, on a Cortex-M4."""
+    core, model = CORES["m4"], committed_model()
+    found: dict[str, dict[str, Any]] = {}
+    for form, sources in export.SOURCES.items():
+        project = folder / form
+        shutil.rmtree(project, ignore_errors=True)
+        export.write_project(project, model, form)
+        if form == "bangle":
+            size = (project / "edgesnn.bin").stat().st_size
+        else:
+            objects = [
+                compile_one(core, path, path.with_suffix(".o"), ("-O2", f"-I{project / sources}"))
+                for path in sorted((project / sources).glob("*.c"))
+            ]
+            lines = call(f"{core.cross}size", *objects).splitlines()[1:]
+            size = sum(int(line.split()[0]) for line in lines)
+        found[form] = {"compiler": compiler_of(core), "bytes": size}
+    return found
+
+
+def measure_models() -> dict[str, dict[str, int]]:
+    """Image and arena of the committed networks."""
+    model = committed_model()
     return {"basicmotions": {"image": len(model.image), "arena": model.arena_bytes}}
 
 
@@ -151,6 +181,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "cores": {name: measure_core(name, folder / name) for name in cores},
         "boards": {name: measure_board(name, BUILD / "firmware" / name) for name in boards},
         "models": measure_models(),
+        "exports": measure_exports(folder / "exports") if "m4" in cores else {},
     }
 
 
@@ -199,6 +230,9 @@ def table(found: dict[str, Any]) -> str:
     lines.append("model, bytes       image   arena")
     for name, model in found["models"].items():
         lines.append(f"{name:14} {model['image']:9,} {model['arena']:7,}")
+    lines.append("exported project with the model basicmotions, bytes on a Cortex-M4")
+    for name, project in found["exports"].items():
+        lines.append(f"{name:14} {project['bytes']:9,}")
     return "\n".join([*lines, *(f"misses its mark: {miss}" for miss in misses(found))])
 
 

@@ -10,6 +10,12 @@
 #define RING 4096u
 #endif
 
+#define STORE_BYTES (640 * 1024)
+#define STORE_PAGE 4096u
+#define STORE_UNIT 4u
+#define BOARD_WATCHDOG
+#define NMI cpu_restart /* the watchdog has run out */
+
 #define INTERRUPT_COUNT (SEND_IRQ + 1)
 #define INTERRUPTS [RECEIVE_IRQ] = uart_receive_interrupt, [SEND_IRQ] = uart_send_interrupt
 

@@ -2,8 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 
+#include "flash.h"
 #include "machine.h"
 #include "start.h"
+
+#ifndef NMI
+#define NMI stop
+#endif
 
 void reset(void) {
 #ifdef __ARM_FP
@@ -31,6 +36,6 @@ typedef struct {
 
 __attribute__((section(".start"), used)) static const vector_table vectors = {
     stack_top,
-    {reset, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop},
+    {reset, NMI, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop},
     {INTERRUPTS},
 };

@@ -10,6 +10,9 @@
 /* RING is a power of two: the counts of a ring run on and wrap at 2^32 */
 typedef char assert_ring[(RING & (RING - 1u)) == 0 ? 1 : -1];
 
+/* that a UART may take to send what it has taken from its ring, at 115200 baud */
+#define LAST_BYTES_US 2000u
+
 /* One writer and one reader, of which one is an interrupt: each changes only its own count, so
  * that nothing needs a lock and interrupts stay on while bytes are copied. */
 typedef struct {
@@ -77,5 +80,14 @@ void board_write(const uint8_t *data, size_t n) {
             put(&to_send, *data++);
         }
         uart_wake();
+    }
+}
+
+void link_drain(void) {
+    for (uint32_t left; (left = held(&to_send)) > 0;) {
+        sleep_while_held(&to_send, left);
+    }
+    const uint32_t start = board_micros();
+    while (board_micros() - start < LAST_BYTES_US) {
     }
 }

@@ -11,6 +11,9 @@
 void link_received(uint8_t byte);
 int link_next(uint8_t *byte);
 
+/* Wait until everything is sent. */
+void link_drain(void);
+
 /* What the driver gives. uart_start: 115200 baud, 8N1, interrupts on. uart_wake: there is something
  * to send; called once too often it does no harm. */
 void uart_start(void);

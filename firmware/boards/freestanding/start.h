@@ -15,4 +15,7 @@ void start(void);
 /* The board's clock, from here on read by board_micros. */
 void clock_start(void);
 
+/* Behind the last byte of the arena: the top of a stack in it, while no model runs. */
+void *arena_end(void);
+
 #endif

@@ -11,10 +11,15 @@
 #define PACKET_BYTES 512
 #define RING 512u
 
-#define UART_IRQ 2
-#define INTERRUPT_COUNT (UART_IRQ + 1)
-#define INTERRUPTS [UART_IRQ] = uart_interrupt
+/* models are kept in the upper half of the flash, in two slots of 63 KB */
+#define STORE_BASE 0x20000u
+#define STORE_BYTES 0x20000u
+#define STORE_PAGE 1024u
+#define BOARD_CHECK
 
-void uart_interrupt(void);
+#define PIN_SEND 24
+#define PIN_RECEIVE 25
+
+#include "nrf.h"
 
 #endif

@@ -6,10 +6,13 @@
 
 #include "cmsdk.h"
 
+#define STORE_BASE 0x38100000u
 #define UART_BASE 0x50200000u
 #define UART_HZ 20000000u
 #define COUNTER_BASE 0x50302018u
 #define COUNTER_HZ 20000000u
+#define WATCHDOG_BASE 0x5002e000u
+#define WATCHDOG_HZ 32000u
 #define RECEIVE_IRQ 32
 #define SEND_IRQ 33
 

@@ -6,10 +6,13 @@
 
 #include "cmsdk.h"
 
+#define STORE_BASE 0x31000000u
 #define UART_BASE 0x59303000u
 #define UART_HZ 25000000u
 #define COUNTER_BASE 0x59302018u
 #define COUNTER_HZ 20000000u
+#define WATCHDOG_BASE 0x5802e000u
+#define WATCHDOG_HZ 32000u
 #define RECEIVE_IRQ 33
 #define SEND_IRQ 34
 

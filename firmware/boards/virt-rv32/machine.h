@@ -8,6 +8,11 @@
 #define PACKET_BYTES (4096 + 16)
 #define RING 4096u
 
+#define STORE_BYTES (640 * 1024)
+#define STORE_PAGE 4096u
+#define STORE_UNIT 4u
+#define STORE_BASE 0x80200000u
+
 #define UART_IRQ 10u
 
 void uart_interrupt(void);

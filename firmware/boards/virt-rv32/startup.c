@@ -3,11 +3,13 @@
 #include <stdint.h>
 
 #include "cpu.h"
+#include "flash.h"
 #include "machine.h"
 #include "start.h"
 
 #define TEST_DEVICE (*(volatile uint32_t *)0x00100000u)
 #define TEST_FAILED 0x3333u
+#define TEST_RESET 0x7777u
 
 /* The UART's interrupt. Any other trap is one that nobody asked for: QEMU ends, its exit status
  * tells the cause. */
@@ -29,4 +31,10 @@ __attribute__((naked, section(".start"), used)) void reset(void) {
                      "la t0, trap\n"
                      "csrw mtvec, t0\n"
                      "j start\n");
+}
+
+void cpu_restart(void) {
+    TEST_DEVICE = TEST_RESET;
+    for (;;) {
+    }
 }

@@ -1,4 +1,4 @@
-/* TIMER0 of the nRF51, the one of 32 bits, counting microseconds.
+/* TIMER0 of nRF51 and nRF52, of 32 bits, counting microseconds.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-/* The driver of the nRF51's UART.
+/* The driver of the UART of nRF51 and nRF52.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 
@@ -31,8 +31,8 @@ enum {
 static uint8_t sending; /* 1 from a byte's write to the event that tells its end */
 
 void uart_start(void) {
-    UART(SEND_PIN) = 24;
-    UART(RECEIVE_PIN) = 25;
+    UART(SEND_PIN) = PIN_SEND;
+    UART(RECEIVE_PIN) = PIN_RECEIVE;
     UART(BAUD_RATE) = BAUD_115200;
     UART(ENABLE) = ENABLE_UART;
     UART(INTERRUPT_ON) = INTERRUPT_RECEIVED | INTERRUPT_SENT;
