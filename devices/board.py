@@ -263,7 +263,10 @@ class Board:
         """
         if not self.info.has_store:
             return None
-        return Stored.unpack(self._ask(protocol.STORE).payload)
+        answer = self._ask(protocol.STORE)
+        if answer.type == protocol.STATUS:
+            self._expect_done(protocol.STORE, Status.unpack(answer.payload))
+        return Stored.unpack(answer.payload)
 
     def use(self, model: blob.Model, progress: Callable[[int], None] = lambda sent: None) -> None:
         """Run a model: the one in flash where that is it, else it is sent (`put_model`).
@@ -737,6 +740,8 @@ class Board:
         self._expect_done(kind, Status.unpack(self._ask(kind, payload, timeout).payload))
 
     def _expect_done(self, kind: int, status: Status) -> None:
+        if status.code == protocol.ERR_GREETING:
+            raise self._forgot()
         if status.code != 0:
             what = " the model" if kind in MODEL_PACKETS else ""
             raise ModelError(f"board {self.info.name} refuses{what}: {status.text()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -14,13 +15,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from links import Faults, Link, NoisyLink
+from native import FIRMWARE, call, tool
 from powercut import STRANGER, image
 
 from edgesnn import blob
 from edgesnn.cli import main
 from edgesnn.devices import Board, open_board, open_transport, protocol
-from edgesnn.devices.qemu import BOARDS
-from edgesnn.devices.signing import DEVELOPMENT, make_update
+from edgesnn.devices.qemu import BOARDS, firmware_path
+from edgesnn.devices.signing import DEVELOPMENT, make_update, read_key
 from edgesnn.devices.update import install
 from edgesnn.errors import DeviceError, ModelError
 
@@ -257,3 +259,53 @@ def test_an_update_on_every_emulated_board(name: str) -> None:
         board.restart()  # nobody has confirmed it
         assert version_on(board) == 2
         board.selftest()
+
+
+@pytest.mark.board
+def test_firmware_with_a_key_takes_nothing_that_is_not_signed_with_it(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool("arm-none-eabi-gcc")
+    assert edgesnn("keys", models / "mine").exit_code == 0
+    out = models / "mps2-an386"
+    call(["make", "-C", FIRMWARE, "BOARD=mps2-an386", f"KEY={models / 'mine.h'}", f"OUT={out}"])
+    monkeypatch.setenv("EDGESNN_FIRMWARE", str(models))
+    with open_board("mps2-an386") as board:
+        assert not board.info.development
+        with pytest.raises(ModelError, match="takes only models that are signed with its key"):
+            board.put_model(OLD)
+        stored = board.stored()
+        assert stored is not None
+        with pytest.raises(ModelError, match="takes only models that are signed with its key"):
+            board.send_update(update_of(OLD, 1), stored.page)
+        assert version_on(board) is None
+        own = make_update(OLD.image, read_key(models / "mine"), 1)
+        install(board, own, stored.page, lambda sent: None)
+        assert version_on(board) == 1
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("name", ["microbit", "mps2-an386"])
+def test_a_watchdog_ends_a_trial_that_nobody_confirms(name: str) -> None:
+    """In the time of the emulated board, which passes at once where the board sleeps."""
+    tool("qemu-system-arm")
+    command = ["qemu-system-arm", "-M", name, "-kernel", firmware_path(name), "-display", "none"]
+    command += ["-monitor", "none", "-serial", "pty", "-icount", "shift=4,sleep=off"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split("redirected to ")[1].split()[0]
+        try:
+            with open_board(port) as board:
+                board.send_update(update_of(NEW, 1), 4096)
+                board.restart()
+                end = time.monotonic() + 20
+                version: int | None = 1
+                while version is not None and time.monotonic() < end:
+                    time.sleep(0.3)
+                    with contextlib.suppress(DeviceError):  # it was started anew
+                        version = version_on(board)
+                        continue
+                    board.restart()
+                assert version is None
+        finally:
+            process.kill()
