@@ -13,7 +13,8 @@ void esnn_sensor_put(esnn_sensor *s, uint32_t micros, const int16_t *values) {
 size_t esnn_sensor_get(const esnn_sensor *s, uint32_t *first, uint8_t *to, size_t most) {
     const size_t values = sizeof *s->values * s->channels;
     for (;;) {
-        const uint32_t taken = s->taken, kept = s->room - 1u;
+        const uint32_t taken = s->taken, most_kept = s->room - 1u;
+        const uint32_t kept = taken < most_kept ? taken : most_kept;
         uint32_t waiting = taken - *first;
         if (waiting >= 0x80000000u) { /* a number that is still to come */
             waiting = 0;
@@ -22,10 +23,10 @@ size_t esnn_sensor_get(const esnn_sensor *s, uint32_t *first, uint8_t *to, size_
             waiting = kept;
         }
         const uint32_t start = taken - waiting;
-        const size_t n = waiting < most ? waiting : most;
+        const uint32_t n = waiting < most ? waiting : (uint32_t)most;
         uint8_t *at = to;
-        for (uint32_t k = start; k != start + n; k++) {
-            const size_t place = k & (s->room - 1u);
+        for (uint32_t k = 0; k < n; k++) {
+            const size_t place = (start + k) & (s->room - 1u);
             memcpy(at, s->stamps + place, sizeof *s->stamps);
             memcpy(at + sizeof *s->stamps, s->values + place * s->channels, values);
             at += sizeof *s->stamps + values;

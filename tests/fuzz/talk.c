@@ -128,7 +128,13 @@ const char *board_name(void) { return "fuzz"; }
 size_t board_window(void) { return 1024; }
 uint32_t board_overruns(void) { return 0; }
 uint32_t board_micros(void) { return 0; }
-esnn_sensor *board_sensor(void) { return NULL; }
+esnn_sensor *board_sensor(void) {
+    static uint32_t stamps[4];
+    static int16_t values[8];
+    static esnn_sensor sensor = {stamps, values, 2, 4, 1000, 0};
+    esnn_sensor_put(&sensor, 7, (const int16_t[]){1, -1});
+    return &sensor;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
