@@ -181,6 +181,12 @@ W = Tensor((2, 2), np.int8, 0.1, 0, 0, np.ones((2, 2)))
                [Op("FULLY_CONNECTED", [0, 1], 2)]), "joins 3 values"),
         (built([Tensor((2, 2), np.int8, 0.1, 0), W, Y], [Op("FULLY_CONNECTED", [0, 1], 2)]),
          "the batch is not 1"),
+        (built([Tensor((1, 1), np.int8, 0.1, 0),
+                Tensor((5000, 1), np.int8, 0.1, 0, 0, np.ones((5000, 1))),
+                Tensor((1, 5000), np.int8, 0.1, 0)], [Op("FULLY_CONNECTED", [0, 1], 2)]),
+         "has 5000 channels, at most 4096 fit"),
+        (built([Tensor((1, 255, 255, 1), np.int8, 0.1, 0)] * 2, [Op("AVERAGE_POOL_2D", [0], 1, {
+            "StrideW": 1, "StrideH": 1, "FilterWidth": 200, "FilterHeight": 200})]), "too large"),
         (b"\0\0\0\0TFL3" + bytes(40), "damaged|subgraphs"),
         (b"no flatbuffer", "has not its mark, TFL3"),
     ],
