@@ -38,6 +38,7 @@ from edgesnn import graph as g
 from edgesnn import network as net
 from edgesnn import reference
 from edgesnn.converters.tflite_file import (
+    RESHAPES,
     Operation,
     Tensor,
     looks_like_tflite,
@@ -50,11 +51,10 @@ from edgesnn.sources import Options, Source
 
 IntArray = npt.NDArray[np.int64]
 PROFILE = net.Profile("TensorFlow Lite", "")
-SHAPED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 LAST = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")
 POINTWISE = ("RELU", "RELU6", "QUANTIZE")
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
-SUPPORTED = (*WEIGHTED, "AVERAGE_POOL_2D", *POINTWISE, *SHAPED, *LAST, "DEQUANTIZE")
+SUPPORTED = (*WEIGHTED, "AVERAGE_POOL_2D", *POINTWISE, *RESHAPES, *LAST, "DEQUANTIZE")
 # thresholds are tried so far on either side of the multiplier's own
 TRIED = 12
 # what is proved for every channel, and what a window sees, stays in memory
@@ -285,7 +285,7 @@ class _Integers:
 
     def _add(self, operation: Operation) -> None:
         out = operation.output
-        if operation.kind in SHAPED:
+        if operation.kind in RESHAPES:
             if math.prod(out.shape) != math.prod(self.flow.shape):
                 raise ModelError(f"{operation.called} makes {out.shape} of {self.flow.shape}")
             self.flow = replace(self.flow, shape=out.shape)
@@ -574,7 +574,7 @@ class _Floats:
 
     def _add(self, operation: Operation) -> None:
         flow, out = self.flow, operation.output
-        if operation.kind in SHAPED:
+        if operation.kind in RESHAPES:
             self.flow = replace(flow, shape=out.shape)
             return
         if operation.kind == "RELU":
