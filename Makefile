@@ -127,7 +127,7 @@ golden: $(VENV)/demo.stamp $(GOLDEN:%=build/golden/%/installed.stamp) ## Make te
 
 build/golden/%/installed.stamp:
 	$(PYTHON) -m venv build/golden/$*
-	build/golden/$*/bin/pip install --quiet numpy torch==2.13.0 $(shell echo $* | sed 's/-\([0-9.]*\)$$/==\1/') \
+	build/golden/$*/bin/pip install --quiet numpy $(if $(filter nir-% ai-%,$*),,torch==2.13.0) $(shell echo $* | sed 's/-\([0-9.]*\)$$/==\1/') \
 		$(if $(filter ai-edge-litert-%,$*),tflite==2.18.0) $(if $(filter keras-% nir-%,$*),h5py)
 	@touch $@
 

@@ -54,6 +54,8 @@ DECAY, GAIN, EPS = 0.5, 0.5, 1e-5
 # else that can enter
 FORCE, ENOUGH = 200, 1.5
 LARGEST_INPUT = 8.0
+# one weight a channel is a matrix on its way
+MOST_CHANNELS = 4096
 MARK = "attn.lmu.bn_u.weight"
 OTHERS = {
     "patch_embed.conv_layers": "the LMUFormer without spikes",
@@ -293,6 +295,8 @@ class _Former:
                 if target in self.bound:
                     self.bound[target] = self.bound[target] + np.abs(weight).sum(axis=1)
                 continue
+            if max(weight.shape) > MOST_CHANNELS:
+                raise ModelError(f"'{layer}' has {max(weight.shape)} channels, at most 4096 fit")
             matrix = np.diag(weight) if weight.ndim == 1 else weight
             taps.append((matrix, delay))
             if source != "input":

@@ -38,6 +38,7 @@ from edgesnn import graph as g
 from edgesnn import network as net
 from edgesnn import reference
 from edgesnn.converters.tflite_file import (
+    RESHAPES,
     Operation,
     Tensor,
     looks_like_tflite,
@@ -50,13 +51,14 @@ from edgesnn.sources import Options, Source
 
 IntArray = npt.NDArray[np.int64]
 PROFILE = net.Profile("TensorFlow Lite", "")
-SHAPED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 LAST = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")
 POINTWISE = ("RELU", "RELU6", "QUANTIZE")
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
-SUPPORTED = (*WEIGHTED, "AVERAGE_POOL_2D", *POINTWISE, *SHAPED, *LAST, "DEQUANTIZE")
+SUPPORTED = (*WEIGHTED, "AVERAGE_POOL_2D", *POINTWISE, *RESHAPES, *LAST, "DEQUANTIZE")
 # thresholds are tried so far on either side of the multiplier's own
 TRIED = 12
+# what is proved for every channel, and what a window sees, stays in memory
+MOST_ROWS, MOST_SEEN = 4096, 1 << 24
 # accumulators of 8-bit layers have 32 bits
 LARGEST = 1 << 31
 
@@ -283,7 +285,7 @@ class _Integers:
 
     def _add(self, operation: Operation) -> None:
         out = operation.output
-        if operation.kind in SHAPED:
+        if operation.kind in RESHAPES:
             if math.prod(out.shape) != math.prod(self.flow.shape):
                 raise ModelError(f"{operation.called} makes {out.shape} of {self.flow.shape}")
             self.flow = replace(self.flow, shape=out.shape)
@@ -307,6 +309,8 @@ class _Integers:
             raise ModelError(f"{operation.called} has weights that are no symmetric int8")
         assert weight.data is not None
         channels = weight.data.shape[3 if operation.kind == "DEPTHWISE_CONV_2D" else 0]
+        if channels > MOST_ROWS:
+            raise ModelError(f"{operation.called} has {channels} channels, at most {MOST_ROWS} fit")
         if weight.scale.size not in (1, channels):
             raise ModelError(f"{operation.called} has {weight.scale.size} scales")
         if operation.kind == "FULLY_CONNECTED":
@@ -533,6 +537,8 @@ def _window(
         out.append(count)
         before.append(padding)
     shape = operation.output.shape
+    if math.prod(out) * math.prod(size) > MOST_SEEN:
+        raise ModelError(f"{operation.called} slides a window of {size} over {source}: too large")
     if min(out) < 1 or (len(shape) == 3 and shape != (out[0], out[1], channels)):
         raise ModelError(f"{operation.called} makes {shape}, not {(*out, channels)}")
     return g.Window(
@@ -568,7 +574,7 @@ class _Floats:
 
     def _add(self, operation: Operation) -> None:
         flow, out = self.flow, operation.output
-        if operation.kind in SHAPED:
+        if operation.kind in RESHAPES:
             self.flow = replace(flow, shape=out.shape)
             return
         if operation.kind == "RELU":

@@ -21,6 +21,9 @@ from edgesnn.graph import MAX_SIZE
 MAX_BYTES = 1 << 26
 TYPES = {0: np.float32, 2: np.int32, 9: np.int8, 4: np.int64}
 NAMES = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
+# what computes the shape that a reshape is given, which its output has anyway
+SHAPES = ("SHAPE", "STRIDED_SLICE", "PACK")
+RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # with what the generated code answers to offsets that lead nowhere
 BROKEN = (
     struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError,
@@ -138,6 +141,8 @@ class _Reader:
         for k in range(self._length(self.graph.OperatorsLength())):
             operator = self.graph.Operators(k)
             kind = self._kind(operator)
+            if kind in SHAPES:
+                continue
             called = f"operation {k} ({kind}) of {self.path}"
             inputs = [int(operator.Inputs(n)) for n in range(self._length(operator.InputsLength()))]
             if operator.OutputsLength() != 1 or not inputs or inputs[0] != last:
@@ -146,6 +151,8 @@ class _Reader:
                     "supported, cut the chain out of it"
                 )
             last = int(operator.Outputs(0))
+            if kind in RESHAPES:
+                inputs = inputs[:1]
             tensors = tuple(None if n < 0 else self._tensor(n) for n in inputs)
             activation, options = self._options(called, kind, operator)
             made.append(

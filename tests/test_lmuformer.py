@@ -189,6 +189,17 @@ def test_integers_stay_close_and_run_on_the_core(tmp_path: Path, frames: np.ndar
             "proj_conv1.weight' has",
         ),
         ({"module.head.weight": np.ones(3)}, "'head' has a weight"),
+        (
+            dict.fromkeys(
+                [
+                    f"module.patch_embed.proj_bn.{x}"
+                    for x in ("weight", "bias", "running_mean", "running_var")
+                ],
+                np.ones(5000),
+            )
+            | {"module.patch_embed.proj_conv.weight": np.ones((5000, 1, 3))},
+            "has 5000 channels, at most 4096 fit",
+        ),
         ({"module.head_bn.weight": None}, "lacks the key 'head_bn.weight'"),
     ],
 )

@@ -141,6 +141,18 @@ def test_pointwise_operations(kind: str, low: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours, np.clip(expected, low, 127))
 
 
+def test_shapes_that_are_computed_on_the_way_are_left_out(tmp_path: Path) -> None:
+    """As Keras exports Flatten: the batch is cut out of the shape and packed into a new one."""
+    x, flat = Tensor((1, 2, 2, 1), np.int8, 0.1, 0), Tensor((1, 4), np.int8, 0.1, 0)
+    weight = Tensor((3, 4), np.int8, 0.1, 0, 0, np.arange(12).reshape(3, 4))
+    y, sizes = Tensor((1, 3), np.int8, 0.1, 0), [Tensor((n,), np.int32) for n in (4, 1, 2)]
+    tensors = [x, flat, weight, y, *sizes]
+    shapes = [Op("SHAPE", [0], 4), Op("STRIDED_SLICE", [4], 5), Op("PACK", [5], 6)]
+    ops = [*shapes, Op("RESHAPE", [0, 6], 1), Op("FULLY_CONNECTED", [1, 2], 3)]
+    conversion = integers(tmp_path, built(tensors, ops))
+    np.testing.assert_array_equal(conversion.graph.projections[0].weights, weight.data)  # type: ignore[union-attr]
+
+
 def test_every_layer_is_neurons_without_memory(tmp_path: Path) -> None:
     _, _, conversion = int8(tmp_path, "relu")
     for population in conversion.graph.populations:
@@ -181,6 +193,12 @@ W = Tensor((2, 2), np.int8, 0.1, 0, 0, np.ones((2, 2)))
                [Op("FULLY_CONNECTED", [0, 1], 2)]), "joins 3 values"),
         (built([Tensor((2, 2), np.int8, 0.1, 0), W, Y], [Op("FULLY_CONNECTED", [0, 1], 2)]),
          "the batch is not 1"),
+        (built([Tensor((1, 1), np.int8, 0.1, 0),
+                Tensor((5000, 1), np.int8, 0.1, 0, 0, np.ones((5000, 1))),
+                Tensor((1, 5000), np.int8, 0.1, 0)], [Op("FULLY_CONNECTED", [0, 1], 2)]),
+         "has 5000 channels, at most 4096 fit"),
+        (built([Tensor((1, 255, 255, 1), np.int8, 0.1, 0)] * 2, [Op("AVERAGE_POOL_2D", [0], 1, {
+            "StrideW": 1, "StrideH": 1, "FilterWidth": 200, "FilterHeight": 200})]), "too large"),
         (b"\0\0\0\0TFL3" + bytes(40), "damaged|subgraphs"),
         (b"no flatbuffer", "has not its mark, TFL3"),
     ],
