@@ -46,6 +46,11 @@ blimp: $(VENV)/dev.stamp ## Evolve the blimp's controllers and print their table
 	@$(MAKE) --no-print-directory -C firmware $(SMALL)
 	$(RUN)/python -m edgesnn.blimp.table --budget $(BUDGET)
 
+.PHONY: zoo
+zoo: $(VENV)/demo.stamp ## Judge every trained network, and compare with the committed figures (docs/zoo.md)
+	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm
+	$(RUN)/python -m edgesnn.zoo.table
+
 .PHONY: bench-link
 bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
