@@ -24,7 +24,7 @@ from edgesnn.zoo import data, digits, table, wrist
 from edgesnn.zoo.entries import ENTRIES, Entry
 
 NETWORKS = {entry.checkpoint: entry for entry in ENTRIES}
-KINDS = ("basicmotions", "wrist-0")
+KINDS = ("basicmotions", "wrist-0", "mnist-t1", "digits-delays")
 LARGEST = {"wrist": 20, "mnist": 255, "digits": 20_000, "basicmotions": 20}
 
 
@@ -112,7 +112,9 @@ def test_without_recordings_the_table_has_what_it_can_and_says_what_is_missing(
     (row,) = json.loads((tmp_path / "zoo.json").read_text())
     assert row["name"] == "basicmotions"
     assert blob.load(row["model"]).graph.selftest is not None
-    assert "10.24432/C5HK59" in result.output
+    assert result.output.count("left out: ") == 3
+    for place in ("10.24432/C5HK59", "exdb/mnist", "free-spoken-digit-dataset"):
+        assert place in result.output
 
 
 def test_a_figure_that_moved_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,3 +194,28 @@ def test_what_is_missing_is_said(elsewhere: Path) -> None:
     for load in (data.wrist, data.fsdd, lambda: data.mnist("train")):
         with pytest.raises(MissingError, match="EDGESNN_DATA"):
             load()
+
+
+def test_a_training_that_was_continued_gives_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="training needs PyTorch: pip install torch")
+    from edgesnn.zoo.training import Budget, Tensor, fit, nn, torch
+
+    def trained(iterations: int, state_path: Path | None) -> tuple[nn.Module, int]:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 2))
+        budget = Budget(20, torch.device("cpu"))
+
+        def loss(done: int, rng: np.random.Generator) -> Tensor:
+            if done + 1 == iterations:
+                budget.deadline = 0
+            x = torch.from_numpy(rng.normal(size=(16, 4)).astype(np.float32))
+            return nn.functional.cross_entropy(network(x), (x[:, 0] > 0).long())
+
+        return fit(network, loss, budget, 0, {"sizes": (4, 8)}, state_path=state_path)
+
+    whole, _ = trained(20, None)
+    assert trained(7, tmp_path / "state")[1] == 7
+    again, done = trained(20, tmp_path / "state")
+    assert done == 20
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesnn.devices.recordings import basic_motions
-from edgesnn.zoo import basicmotions, data, digits, wrist
+from edgesnn.zoo import basicmotions, data, digits, mnist, wrist
 
 CALIBRATED_ON = 256
 
@@ -108,4 +108,10 @@ ENTRIES = (
     Entry("basicmotions", "4 activities", "40 and 40 recordings", basicmotions.CHECKPOINT,
           _basic_motions, "l2mu"),
     *_wrist_entries(),
+    *(Entry(f"mnist-{name}", "10 digits, pictures", protocol, mnist.HERE / f"{name}.pt",
+            _mnist(steps), "onestep", mnist.description(steps))
+      for name, protocol, steps in mnist.NETWORKS),
+    *(Entry(f"digits-{name}", "10 digits, spoken", f"official, {said}", digits.HERE / f"{name}.pt",
+            _digits, "snntorch", digits.DESCRIPTION)
+      for name, said in digits.NETWORKS),
 )  # fmt: skip

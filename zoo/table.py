@@ -114,8 +114,10 @@ def _instructions(model: blob.Model, frames: NDArray[np.int16], folder: Path) ->
         if not count.available(CORES[core]):
             click.echo(f"{core} is not counted: its compiler or emulator is missing", err=True)
             continue
+        if model.arena_bytes > count.RAM_BYTES.get(core, model.arena_bytes):
+            continue
         try:
-            elf = count.build_model(core, folder / core, model.image, frames)
+            elf = count.build_model(core, folder / core, model.image, frames, model.arena_bytes)
             found[core] = sum(count.run(core, elf, count.build_plugin(folder))[1]["step"])
         except ToolError as error:
             click.echo(f"{core} is not counted: {error}", err=True)

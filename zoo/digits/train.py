@@ -25,7 +25,7 @@ class Settings:
 
     kind: Kind = "delays"
     seed: int = 0
-    iterations: int = 300
+    iterations: int = 800
     batch: int = 64
     learning_rate: float = 5e-3
     first: int = 64

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-CHANNELS = (32, 64, 64)
+CHANNELS = (16, 40, 64)
 NETWORKS = (
     ("t1", "official, T = 1", 1),
     ("t1-ternary", "official, T = 1, ternary convolutions", 1),
