@@ -56,13 +56,6 @@ def ternary(weight: Tensor) -> Tensor:
     return weight + (made - weight).detach()
 
 
-def rounded(weight: Tensor) -> Tensor:
-    """In 255 steps for each output channel, as the converter's; gradients pass through."""
-    step = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8) / 127
-    step = step.view(-1, *[1] * (weight.ndim - 1))
-    return weight + (torch.round(weight / step) * step - weight).detach()
-
-
 class Network(nn.Module):
     """Convolutions of stride 2 with batch norm and neurons, then one layer of weights.
 
@@ -84,9 +77,10 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 1, 28, 28), 0..1, to scores (batch, 10)."""
-        narrow = ternary if self.settings.ternary else rounded
-        weights = [narrow(layer.weight) for layer in self.features[::2]]
+        weights = [layer.weight for layer in self.features[::2]]
         last = self.classifier[0]
+        if self.settings.ternary:
+            weights = [ternary(w) for w in weights]
         v: list[Any] = [0.0] * len(CHANNELS)
         s: list[Any] = [0.0] * len(CHANNELS)
         scores: Any = 0.0
@@ -98,7 +92,7 @@ class Network(nn.Module):
                 v[k] = self.leak[k].clamp(0, 1) * (v[k] - s[k]) + current
                 x = s[k] = _Spike.apply(v[k])
             x = nn.functional.dropout(x.flatten(1), 0.2, self.training)
-            scores = scores + nn.functional.linear(x, rounded(last.weight), last.bias)
+            scores = scores + last(x)
         return scores / self.settings.steps
 
 
