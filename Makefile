@@ -57,6 +57,11 @@ blimp: $(VENV)/dev.stamp ## Evolve the blimp's controllers and print their table
 powercuts: $(VENV)/dev.stamp ## Cut the power in the middle of a million updates (BUDGET=0.01 for a taste)
 	PYTHONPATH=. $(RUN)/python tests/powercut.py --budget $(BUDGET)
 
+.PHONY: zoo
+zoo: $(VENV)/demo.stamp ## Judge every trained network, and compare with the committed figures (docs/zoo.md)
+	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm
+	$(RUN)/python -m edgesnn.zoo.table
+
 .PHONY: bench-link
 bench-link: $(VENV)/dev.stamp ## Print frames a second and round trips of boards and of a paced serial line
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386

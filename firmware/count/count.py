@@ -193,11 +193,14 @@ def build(name: str, folder: Path, flags: Sequence[str] = ()) -> Path:
     return link_program(name, folder, "count", sources, 6144, flags)
 
 
-def build_model(name: str, folder: Path, image: bytes, frames: Int16Array) -> Path:
-    """The image of a model and the frames (steps, input size) that it is run on."""
+def build_model(name: str, folder: Path, image: bytes, frames: Int16Array, needed: int = 0) -> Path:
+    """The image of a model and the frames (steps, input size) that it is run on.
+
+    `needed` is the bytes of its arena, where that is more than programs have by default.
+    """
     write_model(folder, image, frames, b"")
     sources = {HERE / "model.c": ("-O2",), HERE / "model.S": ()}
-    return link_program(name, folder, "model", sources, 12288)
+    return link_program(name, folder, "model", sources, 12288, needed=needed)
 
 
 def build_frame(name: str, folder: Path) -> Path:
@@ -282,10 +285,14 @@ def link_program(
     small_arena: int,
     flags: Sequence[str] = (),
     extra: Sequence[Path] = (),
+    needed: int = 0,
 ) -> Path:
-    """The core with a program; its arena is half of the RAM, or `small_arena` bytes of 16 KB."""
+    """The core with a program; its arena is half of the RAM, or `small_arena` bytes of 16 KB.
+
+    The RAM is 64 KB, or twice what is `needed`, which every machine but the smallest has.
+    """
     core = CORES[name]
-    ram = RAM_BYTES.get(name, 64 << 10)
+    ram = RAM_BYTES.get(name, max(64 << 10, -(-2 * needed // 1024) * 1024))
     arena = ram // 2 if ram > 16384 else small_arena
     sources = {
         **dict.fromkeys(CORE_SOURCES, ("-O2", *flags)),
