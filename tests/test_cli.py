@@ -87,7 +87,7 @@ def test_inspect_shows_flash_ram_and_the_worst_step(folder: Path) -> None:
     assert "synaptic additions" in output
     # what the loader picks
     kernels = {p["name"]: p["kernel"] for p in shown["populations"]}
-    assert set(kernels.values()) <= {"fused LIF, wrap-free", "fused LIF, saturating"}
+    assert set(kernels.values()) == {"fused LIF, wrap-free", "fused LIF, block by block"}
     assert "fused LIF, wrap-free" in kernels.values()
     picked = {(p["source"], p["target"]): p["kernel"] for p in shown["projections"]}
     assert picked["input", "encoder0"] == "values times int8"
