@@ -140,6 +140,8 @@ uint32_t board_overruns(void) { return 0; }
 
 uint32_t board_micros(void) { return 0; }
 
+esnn_sensor *board_sensor(void) { return NULL; }
+
 size_t board_read(uint8_t *data, size_t max) {
     const size_t left = script.size - script_at;
     const size_t n = left < max ? left : max;

@@ -12,6 +12,7 @@ import functools
 import io
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -60,8 +61,7 @@ class Reader:
     read: Callable[[Path], object]
 
 
-NAMED = {"sj.pt": "spikingjelly", "norse.pt": "norse", "sinabs.pt": "sinabs",
-         "rockpool.pt": "rockpool"}  # fmt: skip
+NAMED = dict(re.findall(r"^edgesnn convert (\S+) --source (\S+)", test_sources.PAGE, re.MULTILINE))
 """Of the files that do not say whose they are, the source."""
 
 

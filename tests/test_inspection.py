@@ -26,7 +26,7 @@ def layer(bits: int = 8, blocks: int = 1, shift: int = 0, decay: int = 29491) ->
         (layer(), "fused LIF, wrap-free", "tiles of int8"),
         (layer(bits=4), "fused LIF, wrap-free", "tiles of int4"),
         (layer(bits=2), "fused LIF, wrap-free", "tiles of int2"),
-        (layer(blocks=8), "fused LIF, wrap-free", "blocks of int8"),
+        (layer(blocks=8), "fused LIF, block by block", "blocks of int8"),
         (layer(shift=16, decay=32767), "fused LIF, saturating", "tiles of int8"),
         (layer(shift=20), "fused LIF, saturating", "sums of 64 bits, saturating (slow)"),
     ],
