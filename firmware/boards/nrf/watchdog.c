@@ -5,20 +5,17 @@
 #include "cpu.h"
 #include "flash.h"
 #include "machine.h"
-
-#define TIMER0(offset) (*(volatile uint32_t *)(0x40008000u + (offset)))
-
-enum { COMPARED_1 = 0x144, INTERRUPT_ON = 0x304, INTERRUPT_OFF = 0x308, COMPARE_1 = 0x544 };
+#include "registers.h"
 
 #define INTERRUPT_COMPARE_1 (1u << 17)
 
 void watchdog_set(uint32_t seconds) {
-    TIMER0(INTERRUPT_OFF) = INTERRUPT_COMPARE_1;
+    TIMER0(TIMER_INTERRUPT_OFF) = INTERRUPT_COMPARE_1;
     if (seconds > 0) {
         /* in this order: the register is equal to the count at some time before */
-        TIMER0(COMPARE_1) = board_micros() + seconds * 1000000u;
-        TIMER0(COMPARED_1) = 0;
-        TIMER0(INTERRUPT_ON) = INTERRUPT_COMPARE_1;
+        TIMER0(TIMER_COMPARE_1) = board_micros() + seconds * 1000000u;
+        TIMER0(TIMER_COMPARED_1) = 0;
+        TIMER0(TIMER_INTERRUPT_ON) = INTERRUPT_COMPARE_1;
         cpu_enable(WATCHDOG_IRQ);
     }
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "nvmc.h"
+#include "registers.h"
 #include "start.h"
 
 #define BASE 0x2000u
@@ -21,20 +22,6 @@
 #define STM32_ID 0x0410u /* medium density: 128 pages of 1 KB */
 #define VERSION 0x22u
 #define PATIENCE 500000u /* µs */
-
-#define UART(offset) (*(volatile uint32_t *)(0x40002000u + (offset)))
-#define TIMER0(offset) (*(volatile uint32_t *)(0x40008000u + (offset)))
-
-enum { START_RECEIVE = 0x000, START_SEND = 0x008, RECEIVED = 0x108, SENT = 0x11c, ENABLE = 0x500 };
-enum {
-    SEND_PIN = 0x50c,
-    RECEIVE_PIN = 0x514,
-    RECEIVE_DATA = 0x518,
-    SEND_DATA = 0x51c,
-    BAUD = 0x524
-};
-enum { START = 0x000, STOP = 0x004, CLEAR = 0x00c, CAPTURE = 0x040 };
-enum { WIDTH = 0x508, PRESCALER = 0x510, CAPTURED = 0x540 };
 
 enum { SYNC = 0x7f, ACK = 0x79, NACK = 0x1f };
 enum {
@@ -56,46 +43,46 @@ static uint32_t written; /* bytes of the firmware, of which the last was written
 static uint32_t block[64];
 
 static uint32_t micros(void) {
-    TIMER0(CAPTURE) = 1;
-    return TIMER0(CAPTURED);
+    TIMER0(TIMER_CAPTURE_0) = 1;
+    return TIMER0(TIMER_COMPARE_0);
 }
 
 static void open_devices(void) {
-    UART(SEND_PIN) = 24;
-    UART(RECEIVE_PIN) = 25;
-    UART(BAUD) = 0x01d7e000u; /* 115200 */
-    UART(ENABLE) = 4;
-    UART(START_SEND) = 1;
-    UART(START_RECEIVE) = 1;
-    TIMER0(WIDTH) = 3; /* 32 bits */
-    TIMER0(PRESCALER) = 4;
-    TIMER0(START) = 1; /* after the UART: it wakes QEMU, too (clock.c) */
+    UART(UART_SEND_PIN) = 24;
+    UART(UART_RECEIVE_PIN) = 25;
+    UART(UART_BAUD_RATE) = UART_BAUD_115200;
+    UART(UART_ENABLE) = UART_ENABLED;
+    UART(UART_START_SEND) = 1;
+    UART(UART_START_RECEIVE) = 1;
+    TIMER0(TIMER_WIDTH) = TIMER_WIDTH_32;
+    TIMER0(TIMER_PRESCALER) = TIMER_DIVIDE_16;
+    TIMER0(TIMER_START) = 1; /* after the UART: it wakes QEMU, too (clock.c) */
 }
 
 /* as they are after a reset */
 static void close_devices(void) {
-    UART(ENABLE) = 0;
-    TIMER0(STOP) = 1;
-    TIMER0(CLEAR) = 1;
+    UART(UART_ENABLE) = 0;
+    TIMER0(TIMER_STOP) = 1;
+    TIMER0(TIMER_CLEAR) = 1;
 }
 
 static void put(uint8_t byte) {
-    UART(SENT) = 0;
-    UART(SEND_DATA) = byte;
-    while (UART(SENT) == 0) {
+    UART(UART_SENT) = 0;
+    UART(UART_SEND_DATA) = byte;
+    while (UART(UART_SENT) == 0) {
     }
 }
 
 /* the next byte, -1 if none comes in time */
 static int get(uint32_t patience) {
     const uint32_t start = micros();
-    while (UART(RECEIVED) == 0) {
+    while (UART(UART_RECEIVED) == 0) {
         if (micros() - start > patience) {
             return -1;
         }
     }
-    UART(RECEIVED) = 0;
-    return (uint8_t)UART(RECEIVE_DATA);
+    UART(UART_RECEIVED) = 0;
+    return (uint8_t)UART(UART_RECEIVE_DATA);
 }
 
 /* n bytes and their exclusive or, which starts with `check` */
