@@ -28,7 +28,6 @@ from edgesnn.graph import Int16Array
 MAGIC = b"ESNL"
 VERSION = 1
 SESSION, MODEL, BOARD, RECORDING, FRAME, ANSWER, LOST, END, NOTE, CLOSED = range(1, 11)
-SUFFIX = ".esnl"
 
 _FILE = struct.Struct("<4sHxx")
 _HEAD = struct.Struct("<I")
