@@ -38,7 +38,6 @@ from edgesnn.devices.transport import Transport
 from edgesnn.errors import DeviceError, MissingError, ModelError
 from edgesnn.graph import Int16Array, SpikeInput
 
-ANSWER_TIMEOUT = 5.0
 RETRY_AFTER = 1.0
 HELLO_TIMEOUT = 1.0
 TRIES = 5
@@ -263,10 +262,7 @@ class Board:
         """
         if not self.info.has_store:
             return None
-        answer = self._ask(protocol.STORE)
-        if answer.type == protocol.STATUS:
-            self._expect_done(protocol.STORE, Status.unpack(answer.payload))
-        return Stored.unpack(answer.payload)
+        return Stored.unpack(self._fetch(protocol.STORE))
 
     def use(self, model: blob.Model, progress: Callable[[int], None] = lambda sent: None) -> None:
         """Run a model: the one in flash where that is it, else it is sent (`put_model`).
@@ -276,7 +272,7 @@ class Board:
             DeviceError: the link failed.
         """
         stored = self.stored()
-        if stored is None or stored.model != slot_of(model):
+        if stored is None or stored.model != Slot.of(model.image):
             self.put_model(model, progress)
             return
         self.model = None
@@ -381,7 +377,7 @@ class Board:
             DeviceError: the link failed.
         """
         slots = self.models().slots
-        if not 0 <= slot < len(slots) or slots[slot] != slot_of(model):
+        if not 0 <= slot < len(slots) or slots[slot] != Slot.of(model.image):
             there = "is empty" if slot >= len(slots) else "holds another model"
             raise ModelError(
                 f"slot {slot} of board {self.info.name} {there}: put the model on it first"
@@ -427,10 +423,7 @@ class Board:
             ModelError: the board has no sensor.
             DeviceError: the link failed.
         """
-        packet = self._ask(protocol.SENSE, struct.pack("<I", first & 0xFFFFFFFF))
-        if packet.type == protocol.STATUS:
-            self._expect_done(protocol.SENSE, Status.unpack(packet.payload))
-        return Samples.unpack(packet.payload)
+        return Samples.unpack(self._fetch(protocol.SENSE, struct.pack("<I", first & 0xFFFFFFFF)))
 
     @property
     def under_way(self) -> bool:
@@ -470,10 +463,8 @@ class Board:
             ModelError: there is none, or the board refuses its recipe.
             DeviceError: the link failed.
         """
-        packet = self._ask(protocol.EVO_RUN, struct.pack("<II", ticks, generation))
-        if packet.type == protocol.STATUS:
-            self._expect_done(protocol.EVO_RUN, Status.unpack(packet.payload))
-        return Progress.unpack(packet.payload)
+        asked = struct.pack("<II", ticks, generation)
+        return Progress.unpack(self._fetch(protocol.EVO_RUN, asked))
 
     def evolution_state(self, state_bytes: int) -> bytes:
         """The state of the evolution, as it is kept for `begin_evolution`.
@@ -486,10 +477,7 @@ class Board:
         parts = []
         for offset in range(0, state_bytes, piece):
             wanted = struct.pack("<II", offset, min(piece, state_bytes - offset))
-            packet = self._ask(protocol.EVO_READ, wanted)
-            if packet.type == protocol.STATUS:
-                self._expect_done(protocol.EVO_READ, Status.unpack(packet.payload))
-            parts.append(packet.payload[4:])
+            parts.append(self._fetch(protocol.EVO_READ, wanted)[4:])
         return b"".join(parts)
 
     def subscribe(self, what: str, population: str | None = None) -> None:
@@ -739,6 +727,13 @@ class Board:
     def _order(self, kind: int, payload: bytes = b"", timeout: float = RETRY_AFTER) -> None:
         self._expect_done(kind, Status.unpack(self._ask(kind, payload, timeout).payload))
 
+    def _fetch(self, kind: int, payload: bytes = b"") -> bytes:
+        """The payload of the answer to a request that a board refuses by a STATUS."""
+        answer = self._ask(kind, payload)
+        if answer.type == protocol.STATUS:
+            self._expect_done(kind, Status.unpack(answer.payload))
+        return answer.payload
+
     def _expect_done(self, kind: int, status: Status) -> None:
         if status.code == protocol.ERR_GREETING:
             raise self._forgot()
@@ -817,11 +812,6 @@ class Board:
             f"board {self.info.name} was started anew, or another program used it, and what it "
             "held is gone: start over"
         )
-
-
-def slot_of(model: blob.Model) -> Slot:
-    """How a board lists a model that it holds."""
-    return Slot(len(model.image), int.from_bytes(model.image[12:16], "little"))
 
 
 class _Feed:

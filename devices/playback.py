@@ -123,8 +123,7 @@ class PlaybackTransport:
             self._loaded = True
             self._status(packet)
         elif packet.type == protocol.LIST:
-            crc = int.from_bytes(image[12:16], "little")
-            slots = (protocol.Slot(len(image), crc),) if self._loaded else ()
+            slots = (protocol.Slot.of(image),) if self._loaded else ()
             models = protocol.Models(0 if self._loaded else None, slots)
             self._answer(packet, protocol.MODELS, models.pack())
         elif packet.type == protocol.COUNT:

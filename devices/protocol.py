@@ -242,6 +242,11 @@ class Slot:
     image_bytes: int
     crc: int
 
+    @classmethod
+    def of(cls, image: bytes) -> Slot:
+        """How a board lists an image (docs/format.md says where its CRC stands)."""
+        return cls(len(image), int.from_bytes(image[12:16], "little"))
+
 
 @dataclass(frozen=True)
 class Models:

@@ -184,7 +184,7 @@ def _check_key(device: Board, stored: Stored, own: Key, path: Path | None) -> No
 def _same(stored: Stored, image: bytes) -> bool:
     from edgesnn.devices.protocol import Slot
 
-    return stored.model == Slot(len(image), int.from_bytes(image[12:16], "little"))
+    return stored.model == Slot.of(image)
 
 
 def _runs(stored: Stored | None, signed: Update) -> bool:
