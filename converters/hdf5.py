@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -88,6 +87,7 @@ class _Library:
         """What it says of the bytes of a file; None where it dies or hangs on them."""
         with self._lock:
             process = self._process
+            # to a fork of the program that has started it, it counts as ended
             if process is None or process.poll() is not None:
                 process = self._process = subprocess.Popen(
                     [sys.executable, "-m", "edgesnn.converters.hdf5"],
@@ -112,8 +112,6 @@ class _Library:
 
 
 _library = _Library()
-# a child of a fork must not talk to its parent's
-os.register_at_fork(after_in_child=lambda: _library.__init__())  # type: ignore[misc]
 
 
 def _put(pipe: IO[bytes], data: bytes) -> None:
