@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesnn.devices.readers import read_wisdm
 from edgesnn.errors import FormatError, MissingError
+from edgesnn.recordings import Recording
 
 WRIST_CLASSES = ("dribbling", "catch", "typing", "writing", "clapping", "teeth", "folding")
 WRIST_CODES = "POFQRGS"
@@ -108,24 +110,20 @@ def _wisdm(raw: Path) -> Wrist:
 
 
 def _raw(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Activities of a file `subject,code,nanoseconds,x,y,z;` whose rate is 19.5 to 20.5 Hz."""
-    rows: dict[str, list[tuple[float, ...]]] = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        parts = line.strip().rstrip(";").split(",")
-        if parts == [""]:
-            continue
-        try:
-            _, code, at, x, y, z = parts
-            values = (float(at), float(x), float(y), float(z))
-        except ValueError:
-            raise FormatError(f"{path}, line {number}: not subject,code,time,x,y,z;") from None
-        if code in WRIST_CODES:
-            rows.setdefault(code, []).append(values)
-    for code, lines in rows.items():
-        array = np.array(lines)
-        step = np.median(np.diff(array[:, 0])) * 1e-9
+    """Activities of a file of one sensor whose rate is 19.5 to 20.5 Hz: code and signal."""
+    parts: dict[str, list[Recording]] = {}
+    for recording in read_wisdm(path):
+        if recording.label in WRIST_CODES:
+            parts.setdefault(recording.label, []).append(recording)
+    for code, recordings in parts.items():
+        step = np.median(np.concatenate([np.diff(_time(r)) for r in recordings]))
         if step > 0 and 19.5 <= 1 / step <= 20.5:
-            yield code, array[:, 1:].astype(np.float32)
+            yield code, np.concatenate([r.signal for r in recordings]).astype(np.float32)
+
+
+def _time(recording: Recording) -> NDArray[np.float64]:
+    assert recording.time is not None
+    return recording.time
 
 
 def mnist(part: str) -> Images:

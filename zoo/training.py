@@ -6,6 +6,7 @@ Signals lie (steps, batch, neurons), time first, so that a delay is a slice that
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edgesnn.errors import FormatError, MissingError
+from edgesnn.errors import EdgesnnError, FormatError, MissingError
 
 try:
     import torch
@@ -24,9 +26,12 @@ try:
 except ImportError as error:
     raise MissingError(f"{error}, which training needs: run 'pip install torch'") from error
 
-__all__ = ["BatchNorm", "Budget", "Leaky", "Tensor", "fit", "nn", "pick_device", "torch"]
+__all__ = [
+    "STATE_FORMAT", "BatchNorm", "Budget", "Leaky", "Tensor", "fit", "load_state", "nn",
+    "pick_device", "recipe", "save", "torch",
+]  # fmt: skip
 
-_STATE_FORMAT = 1
+STATE_FORMAT = 1
 
 
 class _Leaky(torch.autograd.Function):
@@ -128,7 +133,7 @@ def fit(
     )
     done = 0
     if state_path and state_path.exists():
-        state = _load_state(state_path, settings)
+        state = load_state(state_path, settings)
         network.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimiser.load_state_dict(state["optimiser"])
@@ -168,9 +173,9 @@ def fit(
             smooth = value.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * value.item()
             progress.update(bar, completed=done, status=f"loss {smooth:.3f}")
     if state_path and done < budget.iterations:
-        torch.save(
+        save(
             {
-                "format": _STATE_FORMAT, "settings": settings, "done": done,
+                "format": STATE_FORMAT, "settings": settings, "done": done,
                 "network": network.state_dict(), "averaged": averaged.state_dict(),
                 "optimiser": optimiser.state_dict(),
             },
@@ -180,10 +185,22 @@ def fit(
     return averaged, done
 
 
-def _load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def save(content: dict[str, Any], path: Path) -> None:
+    """torch.save, beside the target and renamed: a crash leaves no half a file."""
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    part.replace(path)
+
+
+def load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """A state that a run with the same settings has saved, with `STATE_FORMAT` as its format.
+
+    Raises:
+        FormatError: it is none, or of a run with other settings.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        same = state["format"] == _STATE_FORMAT and state["settings"] == settings
+        same = state["format"] == STATE_FORMAT and state["settings"] == settings
     except Exception as error:
         raise FormatError(f"{path} is not a training state; delete it to start afresh") from error
     if not same:
@@ -208,3 +225,39 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise MissingError(f"device '{name}' is not available here; use --device cpu") from error
     return device
+
+
+def recipe(iterations: int, out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that every recipe has; the command gets `budget`, `out` and `state_path`.
+
+    Args:
+        iterations: unless --iterations says otherwise.
+        out: likewise, where the network goes.
+    """
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option("--iterations", type=click.IntRange(1), default=iterations, show_default=True)
+        @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+        @click.option(
+            "--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this time."
+        )
+        @click.option("--out", type=click.Path(path_type=Path), default=Path(out))
+        @click.option("--resume", is_flag=True, help="Continue the run that --minutes ended.")
+        @functools.wraps(command)
+        def run(
+            *, iterations: int, device: str, minutes: float | None, out: Path, resume: bool,
+            **settings: Any,
+        ) -> None:  # fmt: skip
+            deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+            state_path = out.with_suffix(".state")
+            if not resume:
+                state_path.unlink(missing_ok=True)
+            try:
+                budget = Budget(iterations, pick_device(device), deadline, out.stem)
+                command(budget=budget, out=out, state_path=state_path, **settings)
+            except EdgesnnError as error:
+                raise click.ClickException(str(error)) from error
+
+        return run
+
+    return decorated

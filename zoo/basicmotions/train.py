@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgesnn.devices.recordings import Recordings, basic_motions
-from edgesnn.errors import EdgesnnError, FormatError, MissingError
+from edgesnn.errors import EdgesnnError, MissingError
 
 try:
     import snntorch
     import torch
     from torch import Tensor, nn
+
+    from edgesnn.zoo.training import STATE_FORMAT, load_state, pick_device, save
 except ImportError as error:
     raise MissingError(
         f"{error}, which training needs: run 'pip install torch snntorch'"
@@ -34,7 +36,6 @@ Variant = Literal["lif", "cuba"]
 Report = Callable[[int, float, float], None]
 
 _POPULATIONS = ("encoder", "u", "m", "h", "output")
-_STATE_FORMAT = 1
 _MIN_RATE, _MAX_RATE = 0.03, 0.08
 
 
@@ -219,7 +220,10 @@ def train(
     optimiser = torch.optim.Adam(p for p in network.parameters() if p.requires_grad)
     done = 0
     if state_path and state_path.exists():
-        done = _load_state(state_path, settings, network, optimiser)
+        state = load_state(state_path, asdict(settings))
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        done = int(state["done"])
 
     members = [np.flatnonzero(recordings.label == k) for k in range(len(recordings.classes))]
     steps = round(0.7 * recordings.signal.shape[1])
@@ -249,9 +253,9 @@ def train(
             report(done, loss.item(), (rates.argmax(1) == target).float().mean().item())
 
     if state_path and done < settings.iterations:
-        _save(
+        save(
             {
-                "format": _STATE_FORMAT,
+                "format": STATE_FORMAT,
                 "settings": asdict(settings),
                 "done": done,
                 "network": network.state_dict(),
@@ -342,45 +346,8 @@ def _population(variant: Variant, beta: float, threshold: float) -> nn.Module:
     return cast(nn.Module, snntorch.Leaky(**options))
 
 
-def _save(content: dict[str, Any], path: Path) -> None:
-    # Written beside the target and renamed, so that a crash never leaves half a file.
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    part.replace(path)
-
-
-def _load_state(
-    path: Path, settings: Settings, network: Network, optimiser: torch.optim.Optimizer
-) -> int:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        same = state["format"] == _STATE_FORMAT and state["settings"] == asdict(settings)
-    except Exception as error:
-        raise FormatError(f"{path} is not a training state; delete it to start afresh") from error
-    if not same:
-        raise FormatError(f"{path} is of a run with other settings; delete it to start afresh")
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["done"])
-
-
 def _subset(data: Recordings, mask: NDArray[np.bool_]) -> Recordings:
     return replace(data, signal=data.signal[mask], label=data.label[mask])
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        # Sums split over threads depend on their number; these matrices gain nothing from it.
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise MissingError(f"device '{name}' is not available here; use --device cpu") from error
-    return device
 
 
 def _run(
@@ -444,7 +411,9 @@ def main(
     settings = Settings(variant=variant, seed=seed, iterations=iterations)
     deadline = time.monotonic() + 60 * minutes if minutes else math.inf
     try:
-        where = _device(device)
+        where = pick_device(device)
+        if where.type == "cpu":
+            torch.use_deterministic_algorithms(True)
         data = basic_motions("train")
         if folds:
             _cross_validate(settings, data, where, folds)
@@ -457,7 +426,7 @@ def main(
         elif not state_path.exists():
             raise MissingError(f"{state_path} does not exist; run without --resume")
         network, done = _run(settings, data, where, "training", state_path, deadline)
-        _save(checkpoint(network, settings, done, data), out)
+        save(checkpoint(network, settings, done, data), out)
         click.echo(f"{out}: {done} of {settings.iterations} iterations")
         click.echo(f"train: {score(network, data)}")
         if done < settings.iterations:

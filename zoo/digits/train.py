@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesnn.errors import EdgesnnError
 from edgesnn.zoo import digits
-from edgesnn.zoo.training import BatchNorm, Budget, Leaky, Tensor, fit, nn, pick_device, torch
+from edgesnn.zoo.training import BatchNorm, Budget, Leaky, Tensor, fit, nn, recipe, save, torch
 
 Kind = Literal["delays", "none", "random"]
 
@@ -207,35 +205,14 @@ def accuracy(network: Network, part: str) -> float:
 @click.option("--kind", type=click.Choice(["delays", "none", "random"]), default=Settings.kind,
               show_default=True)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=Settings.seed, show_default=True)
-@click.option("--iterations", type=click.IntRange(1), default=Settings.iterations,
-              show_default=True)  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this time.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("digits.pt"))
-@click.option("--resume", is_flag=True, help="Continue the run that --minutes ended.")
-def main(
-    kind: Kind,
-    seed: int,
-    iterations: int,
-    device: str,
-    minutes: float | None,
-    out: Path,
-    resume: bool,
-) -> None:
+@recipe(Settings.iterations, "digits.pt")
+def main(kind: Kind, seed: int, budget: Budget, out: Path, state_path: Path) -> None:
     """Train the delay network for spoken digits."""
-    settings = Settings(kind, seed, iterations)
-    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-    state_path = out.with_suffix(".state")
-    if not resume:
-        state_path.unlink(missing_ok=True)
-    try:
-        budget = Budget(iterations, pick_device(device), deadline, out.stem)
-        network, done = train(settings, budget, state_path)
-        torch.save(checkpoint(network), out)
-        found = accuracy(network.cpu(), "validation")
-        click.echo(f"{out}: {done} of {iterations} iterations, validation {found:.4f}")
-    except EdgesnnError as error:
-        raise click.ClickException(str(error)) from error
+    settings = Settings(kind, seed, budget.iterations)
+    network, done = train(settings, budget, state_path)
+    save(checkpoint(network), out)
+    found = accuracy(network.cpu(), "validation")
+    click.echo(f"{out}: {done} of {budget.iterations} iterations, validation {found:.4f}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from edgesnn.errors import EdgesnnError
 from edgesnn.zoo import data
 from edgesnn.zoo.mnist import CHANNELS
-from edgesnn.zoo.training import Budget, Tensor, fit, nn, pick_device, torch
+from edgesnn.zoo.training import Budget, Tensor, fit, nn, recipe, save, torch
 
 VALIDATION = 5000
 
@@ -167,43 +164,28 @@ def train(
 @click.option("--steps", type=click.IntRange(1, 16), default=1, show_default=True)
 @click.option("--ternary", is_flag=True, help="Convolutions of -a, 0 and a.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--iterations", type=click.IntRange(1), default=Settings.iterations)
 @click.option("--learning-rate", type=float, default=Settings.learning_rate, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this time.")
 @click.option("--start", type=click.Path(path_type=Path), help="Weights (.weights) to start from.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("onestep.pt"))
-@click.option("--resume", is_flag=True, help="Continue the run that --minutes ended.")
+@recipe(Settings.iterations, "onestep.pt")
 def main(
     steps: int,
     ternary: bool,
     seed: int,
-    iterations: int,
     learning_rate: float,
-    device: str,
-    minutes: float | None,
     start: Path | None,
+    budget: Budget,
     out: Path,
-    resume: bool,
+    state_path: Path,
 ) -> None:
     """Train the network of one time step for MNIST."""
-    settings = Settings(steps, ternary, seed, iterations, learning_rate=learning_rate)
-    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-    state_path = out.with_suffix(".state")
-    if not resume:
-        state_path.unlink(missing_ok=True)
-    try:
-        budget = Budget(iterations, pick_device(device), deadline, out.stem)
-        network, done = train(settings, budget, start, state_path)
-        torch.save(network.state_dict(), out.with_suffix(".weights"))
-        torch.save(checkpoint(network), out)
-        images = data.mnist("train")
-        held = data.Images(images.pixels[-VALIDATION:], images.label[-VALIDATION:])
-        click.echo(
-            f"{out}: {done} of {iterations} iterations, validation {accuracy(network, held):.4f}"
-        )
-    except EdgesnnError as error:
-        raise click.ClickException(str(error)) from error
+    settings = Settings(steps, ternary, seed, budget.iterations, learning_rate=learning_rate)
+    network, done = train(settings, budget, start, state_path)
+    save(network.state_dict(), out.with_suffix(".weights"))
+    save(checkpoint(network), out)
+    images = data.mnist("train")
+    held = data.Images(images.pixels[-VALIDATION:], images.label[-VALIDATION:])
+    found = accuracy(network, held)
+    click.echo(f"{out}: {done} of {budget.iterations} iterations, validation {found:.4f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Spiking networks trained end to end by surrogate gradients were 2 points worse o
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,9 +19,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesnn.errors import EdgesnnError
 from edgesnn.zoo import wrist
-from edgesnn.zoo.training import Budget, Tensor, fit, nn, pick_device, torch
+from edgesnn.zoo.training import Budget, Tensor, fit, nn, recipe, save, torch
 
 Float32Array = NDArray[np.float32]
 PART = 500
@@ -229,49 +227,33 @@ def _fit(
     return averaged.cpu(), done
 
 
-@click.command()
-@click.option("--split", default=Settings.split, show_default=True,
-              help="all, random, or a fold of subjects to leave out, 0 to 4.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=Settings.seed, show_default=True)
-@click.option("--iterations", type=click.IntRange(1), default=Settings.iterations,
-              show_default=True)  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this time.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("wrist.pt"))
-@click.option("--resume", is_flag=True, help="Continue the run that --minutes ended.")
-@click.option("--test", is_flag=True, help="Report on what was left out at the end.")
-def main(
-    split: str,
-    seed: int,
-    iterations: int,
-    device: str,
-    minutes: float | None,
-    out: Path,
-    resume: bool,
-    test: bool,
-) -> None:
-    """Train the network for wrist activities."""
+def _split(_context: click.Context, _option: click.Parameter, split: str) -> str:
     if split not in ("all", "random", *map(str, range(wrist.FOLDS))):
         raise click.BadParameter(f"there is no split '{split}'", param_hint="--split")
-    settings = Settings(split=split, seed=seed, iterations=iterations)
-    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-    state_path = out.with_suffix(".state")
-    if not resume:
-        state_path.unlink(missing_ok=True)
-    try:
-        budget = Budget(iterations, pick_device(device), deadline, out.stem)
-        network, levels, done = train(settings, budget, state_path)
-        torch.save(checkpoint(network, levels, settings), out)
-        click.echo(f"{out}: {done} of {iterations} iterations")
-        if test and split != "all":
-            signals, label = (
-                wrist.random_windows("test") if split == "random"
-                else wrist.of_subjects(wrist.held_out(int(split)))
-            )  # fmt: skip
-            found = network.output(rates(network, levels, signals, settings)).argmax(1)
-            click.echo(f"test, as trained: {np.mean(found.numpy() == label):.4f}")
-    except EdgesnnError as error:
-        raise click.ClickException(str(error)) from error
+    return split
+
+
+@click.command()
+@click.option("--split", default=Settings.split, show_default=True, callback=_split,
+              help="all, random, or a fold of subjects to leave out, 0 to 4.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=Settings.seed, show_default=True)
+@click.option("--test", is_flag=True, help="Report on what was left out at the end.")
+@recipe(Settings.iterations, "wrist.pt")
+def main(
+    split: str, seed: int, test: bool, budget: Budget, out: Path, state_path: Path
+) -> None:  # fmt: skip
+    """Train the network for wrist activities."""
+    settings = Settings(split=split, seed=seed, iterations=budget.iterations)
+    network, levels, done = train(settings, budget, state_path)
+    save(checkpoint(network, levels, settings), out)
+    click.echo(f"{out}: {done} of {budget.iterations} iterations")
+    if test and split != "all":
+        signals, label = (
+            wrist.random_windows("test") if split == "random"
+            else wrist.of_subjects(wrist.held_out(int(split)))
+        )  # fmt: skip
+        found = network.output(rates(network, levels, signals, settings)).argmax(1)
+        click.echo(f"test, as trained: {np.mean(found.numpy() == label):.4f}")
 
 
 if __name__ == "__main__":
