@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "esnn_internal.h"
+#include "right.h"
 
 #ifdef FUZZ
 #define LARGE_ARENA (1u << 14) /* a large one takes the time of many small ones */
@@ -99,14 +100,6 @@ static uint32_t noise(void) {
 static uint32_t below(uint32_t n) { return noise() % n; }
 
 /* ---- what an image needs to be let in ---- */
-
-static void make_right(uint8_t *image, size_t size) {
-    const size_t covered = offsetof(esnn_header, arena_bytes);
-    const uint32_t length = (uint32_t)size;
-    memcpy(image + offsetof(esnn_header, length), &length, sizeof length);
-    const uint32_t crc = esnn_crc32(0, image + covered, size - covered);
-    memcpy(image + offsetof(esnn_header, crc), &crc, sizeof crc);
-}
 
 /* RAM of one population or the input, bytes; written without a look at how the core does it */
 static uint64_t bytes_of(const esnn_population *p) {

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../right.h"
 #include "app.h"
 #include "board.h"
-#include "esnn_internal.h"
 #include "packet.h"
 #include "protocol.h"
 
@@ -151,11 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     h->talk = data + 2 + n;
     h->left = size - 2 - n;
     if (n >= sizeof(esnn_header)) {
-        const size_t covered = offsetof(esnn_header, arena_bytes);
-        const uint32_t length = (uint32_t)n;
-        memcpy(h->image + offsetof(esnn_header, length), &length, 4);
-        const uint32_t crc = esnn_crc32(0, h->image + covered, n - covered);
-        memcpy(h->image + offsetof(esnn_header, crc), &crc, 4);
+        make_right(h->image, n);
     }
     esnn_decoder_init(&h->decoder, h->answer, sizeof h->answer);
     const esnn_app_memory memory = {
