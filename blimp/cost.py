@@ -16,9 +16,10 @@ import numpy as np
 
 from edgesnn import blob
 from edgesnn.blimp import task as tasks
-from edgesnn.blimp.controllers import DESIGNS, Genome, build
+from edgesnn.blimp.controllers import ADAPTIVE, DESIGNS, Genome, build
 from edgesnn.blimp.course import Ground
 from edgesnn.blimp.evolution import Recipe
+from edgesnn.blimp.start import integral
 from edgesnn.blimp.task import Role
 from edgesnn.errors import MissingError
 
@@ -73,7 +74,7 @@ def counted(
     error = tasks.fly(None, test, over.track, Role.TEST, 0).columns["error"].astype(np.int16)
     found: dict[str, Any] = {}
     networks = split(full)
-    for name, genome in {**networks, "full": full}.items():
+    for name, genome in {**networks, "full": full, "adaptive i": integral(ADAPTIVE)}.items():
         image = blob.pack_image(build(genome))
         elf = count.build_model(CORE, folder / name, image, error[:, np.newaxis])
         steps = count.run(CORE, elf, plugin)[1]["step"]

@@ -93,6 +93,7 @@ class Phase:
         task: that it flies.
         sigma, least, frozen: of `Recipe`.
         share: of the course's evaluations.
+        built: frozen, too, where the first mean is constructed.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Phase:
     share: float
     least: float = 1e-4
     frozen: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
 
 
 def phases(controller: str, over: Ground) -> list[Phase]:
@@ -126,11 +128,12 @@ def phases(controller: str, over: Ground) -> list[Phase]:
         Phase("pd flight", DESIGNS["pd"], replace(flown, buoyancy=(-3000, 3000)), 0.01, 0.5),
     ]
     i = [
-        Phase("i mimic", DESIGNS["i"], told, 0.001, 0.4, 2e-5),
+        Phase("i mimic", DESIGNS["i"], told, 0.002, 0.4, built=starts.INTEGRATES),
         Phase(
-            "i flight", DESIGNS["i"], replace(offset, helper=tasks.P | tasks.D), 0.001, 0.6, 2e-5
+            "i flight", DESIGNS["i"], replace(offset, helper=tasks.P | tasks.D), 0.01, 0.6,
+            built=starts.INTEGRATES,
         ),
-    ]
+    ]  # fmt: skip
     if controller == "pd":
         return pd
     if controller == "i":
@@ -260,9 +263,10 @@ class Course:
         """The recipe of a phase."""
         generations = max(1, round(self.evaluations * phase.share / 20))
         random = not self.constructed and "mimic" in phase.name
+        frozen = phase.frozen + (phase.built if self.constructed else ())
         return Recipe(
             phase.design, phase.task, self.seed, generations=generations,
-            sigma=0.1 if random else phase.sigma, least_sigma=phase.least, frozen=phase.frozen,
+            sigma=0.1 if random else phase.sigma, least_sigma=phase.least, frozen=frozen,
         )  # fmt: skip
 
     def run(

@@ -9,11 +9,17 @@ each the one whose read-out is most correlated with what those picked before lea
 Bounded least squares give the read-out weights.
 
 **I**: by design. Encoding neurons are sigma-delta modulators: the pair's difference of rates is
-proportional to the error up to half a metre, and saturates there. Traces without leak count the
-two, so that their difference is the integral of the error; with weights -a and +a it lowers the
-threshold of one hidden neuron and raises that of the other. Both get the sum of the pair's spikes,
-a steady drive, and so compare the integral with a level; twenty pairs have twenty levels. As the
-network is symmetric in the error, the integral rests only where the error does.
+proportional to the error up to half a metre, and saturates there. What counts the two, without
+leak, is the integral of the error; as the network is symmetric in the error, the integral rests
+only where the error does.
+
+* With recurrence, a hidden membrane counts: +1 for a spike of its own half of the pair, -1 for one
+  of the other. A neuron whose own spikes bring back just what the reset takes keeps its count, and
+  spikes for as long as that is above its level. Ten pairs have ten levels; the other ten are at
+  rest, which keeps a step short, and left to evolution.
+* With adaptive thresholds, traces count; with weights -a and +a their difference lowers the
+  threshold of one hidden neuron and raises that of the other. Both get the sum of the pair's
+  spikes, a steady drive, and so compare the integral with a level; twenty pairs have twenty levels.
 """
 
 from __future__ import annotations
@@ -42,6 +48,8 @@ from edgesnn.graph import DECAY_ONE
 Array = npt.NDArray[np.float64]
 WEIGHT_ONE = 64
 READOUT_ONE = COMMAND_ONE >> READOUT_SHIFT
+KI = 0.75 * 0.1
+"""Of a metre in a tick, in units of the command."""
 
 
 def joined(*genomes: Genome) -> Genome:
@@ -53,9 +61,45 @@ def joined(*genomes: Genome) -> Genome:
     return Genome(design, np.concatenate([g.values for g in genomes]))
 
 
-def integral(design: Design = DESIGNS["i"], step: float = 0.125) -> Genome:
-    """An I network whose levels are `step` apart in the command."""
-    per_count = 0.75 * 0.1 / 2  # of the command, for a spike of one metre's modulator
+def integral(design: Design = DESIGNS["i"]) -> Genome:
+    """An I network, whose integral is in its hidden layer; see the module."""
+    return _counting_traces(design) if design.adaptive[1] else _counting_membranes(design)
+
+
+INTEGRATES = tuple(
+    f"i {part}" for part in ("hidden weights", "hidden synaptic decay", "hidden decay",
+                             "hidden threshold", "recurrent weights")
+)  # fmt: skip
+"""Genes of an I network with recurrence that hold its count only as they are."""
+
+
+def _counting_membranes(design: Design) -> Genome:
+    levels, step, leak, metres = 10, 0.25, 0.3, 4
+    used = np.arange(PAIRS) < levels
+    per_count = KI * metres / 2  # of the command
+    level = np.minimum(np.rint(step / per_count * (np.arange(PAIRS) + 0.5)), WEIGHT_ONE)
+    level[~used] = WEIGHT_ONE
+    # pairs that differ do not spike together
+    bias = 0.5 * METRE * (1 + (np.arange(PAIRS) % 5 - 2) / 10)
+    numbers: dict[str, npt.ArrayLike] = {
+        "encoding weights": np.full(PAIRS, WEIGHT_ONE),
+        "encoding bias": np.where(used, bias, 0),
+        "encoding decay": np.where(used, DECAY_ONE, 0),
+        "encoding threshold": np.where(used, metres * METRE, 10 * METRE),
+        "hidden weights": np.tile([1, -1, -1, 1], PAIRS),
+        "hidden synaptic decay": np.zeros(NEURONS),
+        "hidden decay": np.full(NEURONS, DECAY_ONE),
+        "hidden threshold": np.repeat(level * HIDDEN_ONE / WEIGHT_ONE, 2),
+        "recurrent weights": np.column_stack([level, 0 * level, 0 * level, level]).ravel(),
+        "read-out weights": np.where(used, round(step * (1 - leak) * READOUT_ONE), 0),
+        "read-out decay": [round(leak * DECAY_ONE)],
+    }
+    return _genome(design, "i", numbers)
+
+
+def _counting_traces(design: Design) -> Genome:
+    step = 0.125
+    per_count = KI / 2  # of the command, for a spike of one metre's modulator
     drive, raising = 6, 36
     level = step / per_count * (np.arange(PAIRS) + 0.5)
     above = drive / WEIGHT_ONE / 0.1 + raising * 16 / HIDDEN_ONE * level

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from edgesnn.blimp import course, judge
-from edgesnn.blimp.controllers import DESIGNS, Genome
+from edgesnn.blimp.controllers import ADAPTIVE, DESIGNS, Genome
 from edgesnn.blimp.cost import SMALL, counted
 from edgesnn.blimp.evolution import Native, Recipe
+from edgesnn.blimp.start import integral
 from edgesnn.errors import EdgesnnError, MismatchError
 from edgesnn.terminal import progress_bar
 from edgesnn.zoo.blimp import RESULTS
@@ -152,6 +153,10 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"  beside it: PD {pd:.3f} m")
     row("I with PD, offset: steady error, cm", marks["i steady"], 2)
     row("  constructed, not evolved", marks["constructed i steady"], None)
+    if "adaptive i" in result:
+        other = result["adaptive i"]["offset"]["steady_cm"]
+        row("  adaptive thresholds instead, constructed", spread([other]), None)
+    row("  largest overshoot / PID's", marks["i overshoot by pid's"], None)
     lines.append(f"  beside it: PID {base['pid_offset']['steady_cm']:.2f}, "
                  f"PD alone {base['pd_offset']['steady_cm']:.1f}")  # fmt: skip
     row("full, offset: steady error, cm", marks["full steady"], 3)
@@ -162,8 +167,8 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"  beside it: PID {pid['steady_cm']:.2f} cm, overshoots {overshoots} cm")
     if "count" in result:
         counted = result["count"]
-        for name in ("pd", "i"):
-            row(f"step of {name}, instructions (emulated M4)", counted[name]["step"], 4000, 0)
+        for name, mark in (("pd", 4000), ("i", 4000), ("full", None), ("adaptive i", None)):
+            row(f"step of {name}, instructions (emulated M4)", counted[name]["step"], mark, 0)
         lines.append(
             f"an evaluation of {counted['ticks']:,} ticks: {counted['evaluation']:,} instructions "
             f"(emulated M4); {result['evaluations']:,} of them: {counted['minutes']:.0f} minutes "
@@ -197,8 +202,8 @@ def summed_up(seeds: list[dict[str, Any]], random: list[dict[str, Any]], base: A
     def rmse(*path: str) -> dict[str, float]:
         return spread([x / pd for x in of(*path, "neutral", "rmse_m")])
 
-    def overshoot(*path: str) -> dict[str, float]:
-        return spread([max(x) / over for x in of(*path, "offset", "overshoots_cm")])
+    def overshoot(*path: str, pid: float = over) -> dict[str, float]:
+        return spread([max(x) / pid for x in of(*path, "offset", "overshoots_cm")])
 
     return {
         "pd mimic loss": spread(of("pd mimic", "mimic_loss")),
@@ -211,6 +216,7 @@ def summed_up(seeds: list[dict[str, Any]], random: list[dict[str, Any]], base: A
         "flown pd mimic loss": spread(of("pd flight", "mimic_loss")),
         "i steady": spread(of("i flight", "offset", "steady_cm")),
         "constructed i steady": spread(of("constructed", "i", "offset", "steady_cm")),
+        "i overshoot by pid's": overshoot("i flight", pid=max(base["pid_offset"]["overshoots_cm"])),
         "full steady": spread(of("full flight", "offset", "steady_cm")),
         "full rmse": spread(of("full flight", "offset", "rmse_m")),
         "full overshoot by pid's": overshoot("full flight"),
@@ -243,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "budget": chosen.budget,
             "evaluations": round(EVALUATIONS * chosen.budget),
             "baselines": base,
+            "adaptive i": judge.judged("i", integral(ADAPTIVE), over),
         }
         numbers = range(1, chosen.seeds + 1)
         jobs = [(seed, chosen.budget, kind) for kind in (True, False) for seed in numbers]

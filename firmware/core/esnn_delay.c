@@ -146,49 +146,50 @@ ESNN_RARE static uint32_t arrive(const esnn_model *m, const esnn_projection *q, 
 }
 
 /* synapses without delay: what the source emits is at hand, and its history is not kept */
-ESNN_RARE static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
-                                          const esnn_slot *source, int32_t *current,
-                                          const int16_t *values) {
+ESNN_RARE ESNN_APART static uint32_t project_at_once(const esnn_model *m, const esnn_projection *q,
+                                                     int32_t *current, const int16_t *values) {
     const esnn_delayed *d = &q->as.delayed;
-    const int8_t *weights = (const int8_t *)(m->image + q->weights);
-    const uint32_t *starts = starts_of(m->image, d);
+    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
     const uint16_t *events = esnn_halves(m->arena, source->output);
     const uint32_t n = values != NULL ? d->n_in : source->n_events;
     const int32_t scale = (int32_t)1 << q->shift;
     uint32_t met = 0;
     for (uint32_t e = 0; e < n; e++) {
         const uint32_t j = values != NULL ? e : events[e];
-        const int32_t value = values != NULL ? values[e] * scale : scale;
-        const uint32_t begin = starts[j], end = starts[j + 1u];
-        if (value == 0) {
-            continue;
-        }
-        met += end - begin;
-        if (d->n_out <= 256u) {
-            const uint8_t *post = m->image + d->post;
-            for (uint32_t k = begin; k < end; k++) {
-                current[post[k]] += weights[k] * value;
-            }
-        } else {
-            const uint16_t *post = esnn_u16(m->image, d->post);
-            for (uint32_t k = begin; k < end; k++) {
-                current[post[k]] += weights[k] * value;
-            }
+        met += arrive(m, q, current, j, 0, values != NULL ? values[e] * scale : scale);
+    }
+    return met;
+}
+
+/* the same of spikes, to few neurons: of a block a pair, say, where each spike meets two */
+static uint32_t project_few(const esnn_model *m, const esnn_projection *q, int32_t *current) {
+    const esnn_delayed *d = &q->as.delayed;
+    const esnn_slot *source = &esnn_slots_of(m->arena)[q->source];
+    const uint16_t *event = esnn_halves(m->arena, source->output), *last = event + source->n_events;
+    const uint32_t *starts = starts_of(m->image, d);
+    const uint8_t *post = m->image + d->post;
+    const int8_t *weights = (const int8_t *)(m->image + q->weights);
+    const int32_t scale = (int32_t)1 << q->shift;
+    uint32_t met = 0;
+    while (event != last) {
+        const uint32_t j = *event++;
+        uint32_t k = starts[j];
+        const uint32_t end = starts[j + 1u];
+        met += end - k;
+        for (; k != end; k++) {
+            current[post[k]] += weights[k] * scale;
         }
     }
     return met;
 }
 
-ESNN_RARE static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q,
-                                          int32_t *current, const int16_t *values) {
+ESNN_RARE ESNN_APART static uint32_t project_late(const esnn_model *m, const esnn_projection *q,
+                                                  int32_t *current, const int16_t *values) {
     const esnn_delayed *d = &q->as.delayed;
     const esnn_population *p = &esnn_populations_of(m->image)[q->source];
     const esnn_slot *slot = &esnn_slots_of(m->arena)[q->source];
     const int32_t scale = (int32_t)1 << q->shift;
     uint32_t met = 0, row = slot->head;
-    if (d->longest == 0) {
-        return project_at_once(m, q, slot, current, values);
-    }
     for (uint32_t delay = 0; delay <= d->longest; delay++) {
         const uint8_t *past = m->arena + slot->history;
         if (values != NULL) {
@@ -208,6 +209,16 @@ ESNN_RARE static uint32_t project_delayed(const esnn_model *m, const esnn_projec
         row = row > 0 ? row - 1u : p->history - 1u;
     }
     return met;
+}
+
+static uint32_t project_delayed(const esnn_model *m, const esnn_projection *q, int32_t *current,
+                                const int16_t *values) {
+    const esnn_delayed *d = &q->as.delayed;
+    if (d->longest > 0) {
+        return project_late(m, q, current, values);
+    }
+    return values != NULL || d->n_out > 256u ? project_at_once(m, q, current, values)
+                                             : project_few(m, q, current);
 }
 
 const esnn_projection_operation esnn_op_delayed = {check_delayed, project_delayed};

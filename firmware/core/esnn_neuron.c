@@ -305,12 +305,26 @@ static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
             : "r"(x * 2), "r"(b), "r"(y), "r"(zero));
     return sum;
 }
+
+/* k behind what has fired, where w is above: a store under a condition */
+static inline uint16_t *note(uint16_t *fired, uint32_t k, int32_t w, int32_t above) {
+    __asm__("cmp %1, %2\n\tit gt\n\tstrhgt %3, [%0], #2"
+            : "+r"(fired)
+            : "r"(w), "r"(above), "r"(k)
+            : "cc", "memory");
+    return fired;
+}
 #else
 static inline int32_t sat30(int32_t x) { return esnn_clamp(x, ESNN_CURRENT_LIMIT); }
 static inline int32_t sat31(int32_t x) { return esnn_clamp(x, ESNN_MEMBRANE_LIMIT); }
 static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
     (void)zero;
     return esnn_leak(x, b) + y;
+}
+
+static inline uint16_t *note(uint16_t *fired, uint32_t k, int32_t w, int32_t above) {
+    *fired = (uint16_t)k;
+    return w > above ? fired + 1 : fired;
 }
 #endif
 
@@ -357,24 +371,19 @@ ESNN_APART static uint32_t subtract_all(int32_t *v, const int32_t *current, cons
         w = sat31(w);
         *v++ = w;
         *passed++ = now;
-        *fired = (uint16_t)k;
-        fired = w > now ? fired + 1 : fired;
+        fired = note(fired, k, w, now);
     }
     return (uint32_t)(fired - output);
 }
 
-/* the same, of thresholds that stay */
+/* the same, of thresholds that stay, what was above them last subtracted already */
 ESNN_APART static uint32_t subtract_fixed(int32_t *v, const int32_t *current, const uint16_t *decay,
                                           const int32_t *above, size_t size, uint16_t *output) {
     uint16_t *fired = output;
     for (uint32_t k = 0; k < size; k++) {
-        const int32_t before = *v, now = *above++;
-        int32_t w = leak_add(before, *decay++, *current++, 0);
-        w -= before > now ? now : 0;
-        w = sat31(w);
+        const int32_t w = sat31(leak_add(*v, *decay++, *current++, 0));
         *v++ = w;
-        *fired = (uint16_t)k;
-        fired = w > now ? fired + 1 : fired;
+        fired = note(fired, k, w, *above++);
     }
     return (uint32_t)(fired - output);
 }
@@ -391,6 +400,9 @@ ESNN_APART static uint32_t subtracting(const esnn_model *m, const esnn_populatio
         last += p->size;
     }
     if ((p->flags & ESNN_ADAPTS) == 0) {
+        for (const uint16_t *event = output, *end = event + slot->n_events; event != end; event++) {
+            in->current[*event] -= above[*event];
+        }
         return subtract_fixed(v, in->current, decay, above, p->size, output);
     }
     if (in->raised != NULL) {
