@@ -13,7 +13,16 @@ from click.testing import CliRunner
 from edgesnn import blob, reference, runtime
 from edgesnn.blimp import course, data, judge, start, table
 from edgesnn.blimp import task as tasks
-from edgesnn.blimp.controllers import DESIGNS, Design, Genome, Kind, build, layout, model
+from edgesnn.blimp.controllers import (
+    ADAPTIVE,
+    DESIGNS,
+    Design,
+    Genome,
+    Kind,
+    build,
+    layout,
+    model,
+)  # fmt: skip
 from edgesnn.blimp.evolution import (
     ONE_PLUS,
     SEPARABLE,
@@ -45,7 +54,7 @@ def recipe(design: str = "pd", task: Task = SHORT, **more: object) -> Recipe:
 # ---- controllers ----
 
 
-@pytest.mark.parametrize(("name", "genes"), [("pd", 301), ("i", 421), ("full", 722)])
+@pytest.mark.parametrize(("name", "genes"), [("pd", 301), ("i", 381), ("full", 682)])
 def test_a_controller_is_an_ordinary_graph(name: str, genes: int) -> None:
     genome = random_genome(DESIGNS[name], 1)
     graph = build(genome)
@@ -69,12 +78,25 @@ def test_recurrent_and_adaptive_variants_are_computed_alike() -> None:
 
 
 def test_incoming_spikes_raise_the_threshold_and_no_others() -> None:
-    graph = build(start.integral())
+    graph = build(start.integral(ADAPTIVE))
     into = graph.into("i hidden")
     assert [(p.source, p.port.name) for p in into] == [
         ("i encoding", "CURRENT"), ("i traces", "THRESHOLD"),
     ]  # fmt: skip
     assert [p.source for p in graph.into("i traces")] == ["i encoding"]
+
+
+def test_a_hidden_membrane_holds_the_integral() -> None:
+    """Errors to one side latch neurons, one after the other; a silence changes nothing."""
+    errors = np.zeros((1, 400, 1), np.int16)
+    errors[0, 20:120], errors[0, 220:320] = 60, -60  # cm
+    outputs = reference.steps(build(start.integral()), errors)
+    command = np.array([int(state.scores[0, 0]) for state in outputs])
+    assert (np.diff(command[20:120]) >= 0).all()
+    assert command[120:220].std() < 0.05 * command[119]
+    # 0.75 * 0.6 m * 10 s, of which ten levels of 6 / 32 / (1 - 0.3) carry 2.7
+    assert 2.6 * 256 < command[219] < 2.8 * 256
+    assert abs(command[399]) < 0.25 * 256
 
 
 def test_a_genome_out_of_bounds_or_of_another_length_is_refused() -> None:
@@ -152,8 +174,9 @@ def test_late_and_bunched_samples_go_on_a_grid() -> None:
     )
 
 
-def test_the_designed_i_network_carries_an_offset() -> None:
-    image = blob.pack_image(build(start.integral()))
+@pytest.mark.parametrize("design", [DESIGNS["i"], ADAPTIVE], ids=["recurrent", "adaptive"])
+def test_the_designed_i_network_carries_an_offset(design: Design) -> None:
+    image = blob.pack_image(build(start.integral(design)))
     answer = judge.fly_steps(image, OVER, judge.STEPS, course.OFFSET, P | D)
     alone = judge.fly_steps(None, OVER, judge.STEPS, course.OFFSET, P | D)
     assert answer.steady < 2 < alone.steady  # cm
