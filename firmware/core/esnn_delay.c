@@ -156,7 +156,8 @@ ESNN_RARE ESNN_APART static uint32_t project_at_once(const esnn_model *m, const 
     uint32_t met = 0;
     for (uint32_t e = 0; e < n; e++) {
         const uint32_t j = values != NULL ? e : events[e];
-        met += arrive(m, q, current, j, 0, values != NULL ? values[e] * scale : scale);
+        const int32_t value = values != NULL ? values[e] * scale : scale;
+        met += value != 0 ? arrive(m, q, current, j, 0, value) : 0u;
     }
     return met;
 }
