@@ -14,7 +14,7 @@ from edgesnn.devices.log import LogWriter
 from edgesnn.devices.record import record
 from edgesnn.errors import ModelError
 from edgesnn.graph import Int16Array
-from edgesnn.reference import Outputs, Progress
+from edgesnn.reference import Outputs, Progress, lead
 
 
 @dataclass
@@ -97,6 +97,7 @@ class Stream:
 
         self.board, self.frames, self.period = board, frames, period
         self.timeout, self.resend, self.log = timeout, resend, log
+        self.margin = graph.margin
         self.session = Session(
             fates=zeros(samples, steps, dtype=np.uint8),
             missed=zeros(samples),
@@ -111,6 +112,7 @@ class Stream:
                 macs=zeros(samples),
                 spikes=zeros(samples),
                 digests=zeros(samples, steps, dtype=np.uint32),
+                decided=zeros(samples),
             ),
             board=board.info.name,
         )
@@ -162,3 +164,5 @@ class Stream:
         outputs.macs[sample] += result.macs
         outputs.spikes[sample] += result.spikes
         outputs.digests[at] = result.digest
+        if self.margin and not outputs.decided[sample] and lead(result.scores) >= self.margin:
+            outputs.decided[sample] = answer.number + 1

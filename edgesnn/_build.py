@@ -39,7 +39,8 @@ ffibuilder.cdef(
         int32_t *scores;
         uint16_t *step_labels;
         uint32_t *digests;
-        uint64_t *synops, *macs, *spikes;
+        uint64_t *synops, *macs, *spikes, *decided;
+        uint32_t *leads;
         uint8_t *raster;
         size_t raster_width;
     } esnn_batch_out;
@@ -50,6 +51,7 @@ ffibuilder.cdef(
         const int32_t *scores;
         uint16_t n_scores, label;
         uint32_t step, spikes, synops, macs;
+        uint8_t decided;
     } esnn_result;
     int esnn_check(const void *image, size_t size, esnn_info *info);
     int esnn_load(esnn_model *m, const void *image, size_t size, void *arena, size_t arena_size);

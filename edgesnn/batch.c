@@ -20,6 +20,17 @@ static void draw_raster(const esnn_model *m, const esnn_info *info, uint8_t *row
     }
 }
 
+/* how far the highest score is above every other */
+static uint32_t lead(const esnn_result *r) {
+    int32_t second = INT32_MIN;
+    for (uint16_t k = 0; k < r->n_scores; k++) {
+        if (k != r->label && r->scores[k] > second) {
+            second = r->scores[k];
+        }
+    }
+    return (uint32_t)r->scores[r->label] - (uint32_t)second;
+}
+
 esnn_status esnn_batch(const void *image, size_t size, void *arena, size_t arena_size,
                        const int16_t *frames, size_t samples, size_t steps,
                        const esnn_batch_out *out) {
@@ -45,6 +56,12 @@ esnn_status esnn_batch(const void *image, size_t size, void *arena, size_t arena
             out->synops[s] += result.synops;
             out->macs[s] += result.macs;
             out->spikes[s] += result.spikes;
+            if (result.decided && out->decided[s] == 0) {
+                out->decided[s] = t + 1;
+            }
+            if (out->leads != NULL) {
+                out->leads[at] = lead(&result);
+            }
             if (out->digests != NULL) {
                 out->digests[at] = esnn_digest(&m, 0);
             }

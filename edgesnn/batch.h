@@ -5,12 +5,14 @@
 
 #include "esnn.h"
 
-/* Where a batch's answers go, sample by sample. digests and raster may be NULL. */
+/* Where a batch's answers go, sample by sample. digests, leads and raster may be NULL. */
 typedef struct {
     int32_t *scores;                  /* (samples, n_scores), after the last step */
     uint16_t *step_labels;            /* (samples, steps) */
     uint32_t *digests;                /* (samples, steps) */
     uint64_t *synops, *macs, *spikes; /* (samples), added to */
+    uint64_t *decided;                /* (samples), steps until the answer was decided, 0: never */
+    uint32_t *leads;                  /* (samples, steps), of the highest score above the others */
     uint8_t *raster;     /* (samples, steps, raster_width), a 1 where something was emitted */
     size_t raster_width; /* neurons of all populations, the input not counted */
 } esnn_batch_out;

@@ -49,7 +49,6 @@ from edgesnn.graph import (
     Projection,
     Readout,
     Reset,
-    SelfTest,
     SoftmaxSum,
     SpikeCount,
     SpikeInput,
@@ -62,7 +61,7 @@ from edgesnn.graph import (
 MAGIC = b"ESNN"
 NOTES_MAGIC = b"NOTE"
 VERSION = 2
-HEADER = struct.Struct("<4sHHIIIIHHIIHBBIIHHI8x")
+HEADER = struct.Struct("<4sHHIIIIHHIIHBBIIHHII4x")
 POPULATION_SIZE, PROJECTION_SIZE = 64, 48
 # what all records of a kind begin with, and what follows in those of one kind
 POPULATION = struct.Struct("<BBHHHHH")
@@ -225,7 +224,7 @@ def pack_image(graph: Graph) -> bytes:
             MAGIC, VERSION, HEADER.size, body.offset, crc, arena_bytes(graph), graph.step_us,
             n_populations, len(groups), populations_at, projections_at,
             graph.index(graph.readout.population), kind, mode,
-            selftest_at, selftest_digest, selftest_steps, 0, table_at,
+            selftest_at, selftest_digest, selftest_steps, 0, table_at, graph.margin,
         )  # fmt: skip
 
     rest = b"".join(records + body.parts)
@@ -574,7 +573,7 @@ def _unpack_image(image: bytes, notes: dict[str, Any]) -> Graph:
     (
         _, _, _, _, _, _, step_us, n_populations, n_projections, populations_at, projections_at,
         readout_population, readout_kind, readout_mode, selftest_at, selftest_digest,
-        selftest_steps, _, table_at,
+        selftest_steps, _, table_at, margin,
     ) = HEADER.unpack_from(image)  # fmt: skip
     read = _Reader(image)
     names = notes.get("names") or ["input", *(f"population{k}" for k in range(1, n_populations))]
@@ -601,14 +600,12 @@ def _unpack_image(image: bytes, notes: dict[str, Any]) -> Graph:
         projections=tuple(projections),
         readout=readout,
         step_us=step_us,
+        margin=margin,
     )
     if selftest_steps == 0:
         return graph
     frames = read.array(selftest_at, "<i2", selftest_steps, graph.input.size)
-    return Graph(
-        graph.input, graph.populations, graph.projections, graph.readout, graph.step_us,
-        SelfTest(frames, selftest_digest),
-    )  # fmt: skip
+    return graph.with_selftest(frames, selftest_digest)
 
 
 class _Reader:

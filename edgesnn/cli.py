@@ -174,6 +174,12 @@ def main() -> None:
     type=click.FloatRange(0, 1),
     help="Choose widths for the smallest image with this share of the float network's labels.",
 )
+@click.option(
+    "--early",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Decide answers before the end, where that loses at most so much accuracy on them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the fidelity report as JSON.")
 def convert(
     checkpoint: Path,
@@ -187,6 +193,7 @@ def convert(
     spikes: int | None,
     bits: tuple[str, ...],
     auto: float | None,
+    early: float | None,
     as_json: bool,
 ) -> None:
     """Turn a trained network into an integer model, and prove what was kept."""
@@ -242,6 +249,10 @@ def convert(
         original = source_of(checkpoint, source).original
         if recordings is not None and original is not None:
             conversion = beside_original(conversion, checkpoint, recordings.signal, original)
+    expected = None if recordings is None else expected_labels(labels, recordings, classes)
+    said = None
+    if early is not None:
+        conversion, said = _with_margin(conversion, recordings, expected, early)
     output = output or checkpoint.with_suffix(".esnn")
     notes = {"classes": list(classes), "report": conversion.report.as_json()}
     blob.save(output, conversion.graph, notes)
@@ -250,10 +261,9 @@ def convert(
     else:
         print_report(conversion.report)
         click.echo(f"wrote {output}")
-    if recordings is None:
-        return
-    expected = expected_labels(labels, recordings, classes)
-    if expected is not None:
+    if said is not None:
+        click.echo(said, err=as_json)
+    if recordings is not None and expected is not None:
         from edgesnn import runtime
 
         outputs = runtime.run(
@@ -263,6 +273,31 @@ def convert(
         )
         accuracy = float((outputs.labels == expected).mean())
         click.echo(f"accuracy on these recordings {accuracy:.4f}", err=as_json)
+
+
+def _with_margin(
+    conversion: Conversion,
+    recordings: Fitted | None,
+    expected: npt.NDArray[np.int64] | None,
+    points: float,
+) -> tuple[Conversion, str]:
+    """The conversion with a margin, and what that does on the recordings."""
+    from dataclasses import replace
+
+    from edgesnn.early import with_margin
+
+    if recordings is None or expected is None:
+        raise MissingError(
+            "--early chooses how sure an answer must be: give recordings with --calibrate, "
+            "and their labels with --labels"
+        )
+    frames = conversion.graph.input.quantize(recordings.signal)
+    graph, early = with_margin(conversion.graph, frames, expected, points / 100)
+    return replace(conversion, graph=graph), (
+        f"answers are decided {early.margin:,} above all others: after {early.steps:.0%} of the "
+        f"steps on these recordings, accuracy {early.early_accuracy:.4f} instead of "
+        f"{early.accuracy:.4f}"
+    )
 
 
 def beside_original(
@@ -417,6 +452,11 @@ def summarize(
     }
     if expected is not None:
         summary["accuracy"] = float((outputs.labels == expected).mean())
+    if model.graph.margin > 0 and samples:
+        summary["early_predictions"] = [int(k) for k in outputs.early_labels]
+        summary["early_steps"] = outputs.early_steps
+        if expected is not None:
+            summary["early_accuracy"] = float((outputs.early_labels == expected).mean())
     return summary
 
 
@@ -429,6 +469,11 @@ def as_lines(summary: dict[str, Any]) -> str:
     lines = [f"{summary['samples']} samples on {summary['backend']}"]
     if "accuracy" in summary:
         lines.append(f"accuracy           {summary['accuracy']:.4f}")
+    if "early_steps" in summary:
+        decided = f"decided early      after {summary['early_steps']:.1%} of the steps"
+        if "early_accuracy" in summary:
+            decided += f", accuracy {summary['early_accuracy']:.4f}"
+        lines.append(decided)
     lines += [
         "predictions        " + ", ".join(f"{name} {n}" for name, n in counts.items()),
         f"synaptic additions {summary['synops_per_sample']:,.0f} a sample",

@@ -752,7 +752,13 @@ class Graph(_Comparable):
        the order given, adds to I (or to J, for `Port.THRESHOLD`) as the module says, then the
        population updates its state and emits;
     3. the read-out takes in its population; the label is the lowest index among the neurons with
-       the highest score.
+       the highest score;
+    4. the answer is *decided* where there is a margin, and the highest score is at least so much
+       above every other. Whoever asks may stop there; later steps do not depend on it.
+
+    Stopping at a sure answer is the Dynamic Confidence of Li, Jones, Furber 2023 ("Unleashing the
+    potential of spiking neural networks by dynamic confidence", ICCV), whose confidence is a
+    softmax of mean outputs; a difference of integers orders one recording's steps much alike.
 
     Args:
         input: where frames enter.
@@ -761,6 +767,7 @@ class Graph(_Comparable):
         readout: how scores are made.
         step_us: time from one frame to the next, µs (0: not tied to real time).
         selftest: golden run, or None.
+        margin: of a decided answer, 1..2**31-1; 0: none is ever decided. Of two scores or more.
 
     Raises:
         ModelError: names the part that breaks a rule of its docstring.
@@ -772,6 +779,7 @@ class Graph(_Comparable):
     readout: Readout
     step_us: int = 0
     selftest: SelfTest | None = field(default=None)
+    margin: int = 0
 
     def __post_init__(self) -> None:
         _validate(self)
@@ -893,6 +901,11 @@ def _validate(graph: Graph) -> None:
         _check_current(graph, population)
     _check_readout(graph, names)
     _require(0 <= graph.step_us < 1 << 32, "step_us", "is not in 0..2**32-1")
+    _require(0 <= graph.margin < 1 << 31, "the margin", "is not in 0..2**31-1")
+    _require(
+        graph.margin == 0 or graph.size(graph.readout.population) > 1,
+        "the margin", "is of one score: there is none that it could be above",
+    )  # fmt: skip
     if graph.selftest is not None:
         frames = graph.selftest.frames
         _require_array("the self-test", frames, np.int16, (None, graph.input.size))

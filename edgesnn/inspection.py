@@ -35,7 +35,8 @@ def describe(model: Model) -> dict[str, Any]:
     """Operations, bytes and worst-case cost of a model, JSON-able.
 
     Keys: `flash_bytes` (the image), `weight_bytes` (of it, padding not counted), `ram_bytes` (the
-    arena, exact), `step_us`, `input`, `populations`, `projections`, `readout`, `worst_step`: the
+    arena, exact), `step_us`, `margin` (of a decided answer, 0: none is), `input`, `populations`,
+    `projections`, `readout`, `worst_step`: the
     synaptic additions, multiply-accumulates and neuron updates of a step in which every input and
     neuron spikes, and `kernels`: those of the core on this computer; populations and projections
     each have the `kernel` that the loader picks for them.
@@ -54,6 +55,7 @@ def describe(model: Model) -> dict[str, Any]:
         "ram_bytes": arena_bytes(graph),
         "step_us": graph.step_us,
         "classes": list(model.classes),
+        "margin": graph.margin,
         "input": {
             "name": graph.input.name,
             "kind": "analog" if isinstance(graph.input, AnalogInput) else "spikes",
@@ -174,7 +176,11 @@ def table(description: dict[str, Any]) -> str:
             if p["target"] == population["name"]
         ]
     readout = description["readout"]
-    lines.append(f"answer: {readout['operation']} of {readout['population']}")
+    decided = f", decided {description['margin']:,} above all others"
+    lines.append(
+        f"answer: {readout['operation']} of {readout['population']}"
+        f"{decided if description['margin'] else ''}"
+    )
     lines.append("classes: " + ", ".join(description["classes"]))
     slow = description["kernels"] == runtime.PORTABLE
     lines.append(

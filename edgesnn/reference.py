@@ -67,6 +67,7 @@ class Outputs:
             and one a coefficient of a `LinearState` and step.
         spikes: (samples,) int64, outputs other than 0 of all populations (the input not counted).
         digests: (samples, steps) uint32, see `digest`.
+        decided: (samples,) int64, steps after which the answer was first decided (`Graph`), or 0.
     """
 
     labels: Int64Array
@@ -76,6 +77,25 @@ class Outputs:
     macs: Int64Array
     spikes: Int64Array
     digests: npt.NDArray[np.uint32]
+    decided: Int64Array
+
+    @property
+    def early_labels(self) -> Int64Array:
+        """(samples,) int64, the labels of whoever stops where an answer is decided."""
+        at = np.where(self.decided > 0, self.decided, self.step_labels.shape[1]) - 1
+        return np.asarray(self.step_labels[np.arange(len(at)), at], np.int64)
+
+    @property
+    def early_steps(self) -> float:
+        """Share of the steps that are run by whoever stops where an answer is decided."""
+        steps = self.step_labels.shape[1]
+        return float(np.where(self.decided > 0, self.decided, steps).mean() / steps)
+
+
+def lead(scores: npt.NDArray[Any]) -> Int64Array:
+    """How far the highest of scores (..., classes) is above every other, (...)."""
+    two = np.partition(scores.astype(np.int64), -2, axis=-1)[..., -2:]
+    return two[..., 1] - two[..., 0]
 
 
 def leak(x: Int64Array, b: UInt16Array) -> Int64Array:
@@ -461,18 +481,22 @@ def run(graph: Graph, frames: Int16Array, progress: Progress = lambda steps: Non
     digests = np.zeros((samples, n_steps), np.uint32)
     labels = np.zeros((samples, n_steps), np.int64)
     spikes = np.zeros(samples, np.int64)
+    decided = np.zeros(samples, np.int64)
     state = State(graph, samples)
     for t in range(n_steps):
         state.step(frames[:, t])
         digests[:, t] = [state.digest(k) for k in range(samples)]
         labels[:, t] = np.argmax(state.scores, axis=1)
+        if graph.margin > 0:
+            decided[(decided == 0) & (lead(state.scores) >= graph.margin)] = t + 1
         for population in graph.populations:
             spikes += np.count_nonzero(state.emitted[population.name], axis=1)
         progress(samples)
     last = labels[:, -1] if n_steps else np.zeros(samples, np.int64)
     return Outputs(
-        last, state.scores.astype(np.int32), labels, state.synops, state.macs, spikes, digests
-    )
+        last, state.scores.astype(np.int32), labels, state.synops, state.macs, spikes, digests,
+        decided,
+    )  # fmt: skip
 
 
 def selftest_digest(graph: Graph, frames: Int16Array) -> int:

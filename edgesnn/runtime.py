@@ -137,8 +137,7 @@ def run(
         FormatError: the core refuses the image.
         ModelError: the frames have another number of channels.
     """
-    outputs, _ = _run(image, frames, progress, threads, digests, False)
-    return outputs
+    return _run(image, frames, progress, threads, digests)
 
 
 def raster(image: bytes, frames: Int16Array) -> npt.NDArray[np.uint8]:
@@ -146,19 +145,35 @@ def raster(image: bytes, frames: Int16Array) -> npt.NDArray[np.uint8]:
 
     Raises: as `run`.
     """
-    _, spikes = _run(image, frames, lambda steps: None, 0, False, True)
-    assert spikes is not None
+    spikes = np.zeros((*frames.shape[:2], sum(_sizes(image))), np.uint8)
+    _run(image, frames, raster=spikes)
     return spikes
+
+
+def leads(image: bytes, frames: Int16Array) -> tuple[Outputs, npt.NDArray[np.uint32]]:
+    """Outputs, and how far the highest score was above every other: (samples, steps) uint32.
+
+    Raises: as `run`.
+    """
+    found = np.zeros(frames.shape[:2], np.uint32)
+    return _run(image, frames, leads=found), found
+
+
+def _sizes(image: bytes) -> list[int]:
+    check(image)
+    return [p.size for p in blob.unpack(image).graph.populations]
 
 
 def _run(
     image: bytes,
     frames: Int16Array,
-    progress: Progress,
-    threads: int,
-    digests: bool,
-    want_raster: bool,
-) -> tuple[Outputs, npt.NDArray[np.uint8] | None]:
+    progress: Progress = lambda steps: None,
+    threads: int = 0,
+    digests: bool = False,
+    *,
+    raster: npt.NDArray[np.uint8] | None = None,
+    leads: npt.NDArray[np.uint32] | None = None,
+) -> Outputs:
     info = check(image)
     if frames.ndim != 3 or frames.shape[2] != info["input_size"]:
         raise ModelError(
@@ -167,11 +182,6 @@ def _run(
         )
     frames = np.ascontiguousarray(frames, np.int16)
     samples, steps = frames.shape[:2]
-    width = 0
-    spikes = None
-    if want_raster:
-        width = sum(p.size for p in blob.unpack(image).graph.populations)
-        spikes = np.zeros((samples, steps, width), np.uint8)
     step_labels = np.zeros((samples, steps), np.uint16)
     result = Outputs(
         labels=np.zeros(samples, np.int64),
@@ -181,6 +191,7 @@ def _run(
         macs=np.zeros(samples, np.int64),
         spikes=np.zeros(samples, np.int64),
         digests=np.zeros((samples, steps), np.uint32),
+        decided=np.zeros(samples, np.int64),
     )
     words = _aligned(image)
 
@@ -192,11 +203,14 @@ def _run(
         out.synops = _pointer("uint64_t *", result.synops[here])
         out.macs = _pointer("uint64_t *", result.macs[here])
         out.spikes = _pointer("uint64_t *", result.spikes[here])
+        out.decided = _pointer("uint64_t *", result.decided[here])
+        if leads is not None:
+            out.leads = _pointer("uint32_t *", leads[here])
         if digests:
             out.digests = _pointer("uint32_t *", result.digests[here])
-        if spikes is not None:
-            out.raster = _pointer("uint8_t *", spikes[here])
-            out.raster_width = width
+        if raster is not None:
+            out.raster = _pointer("uint8_t *", raster[here])
+            out.raster_width = raster.shape[2]
         arena = _core.ffi.new("uint32_t[]", info["arena_bytes"] // 4)
         status = _core.lib.esnn_batch(
             words, len(image), arena, info["arena_bytes"],
@@ -215,7 +229,7 @@ def _run(
     result.step_labels[:] = step_labels
     if steps:
         result.labels[:] = step_labels[:, -1]
-    return result, spikes
+    return result
 
 
 def _pointer(ctype: str, array: npt.NDArray[Any]) -> Any:

@@ -336,7 +336,11 @@ def _graph(dice: Dice) -> Graph:
     if all(isinstance(p, DelayLine) for p in states):
         raise ModelError("only delay lines")
     flat = tuple(p for entering in projections for p in entering)
-    return Graph(entry, tuple(states), flat, readout(dice, states), dice.number(0, 2**32 - 1))
+    read = readout(dice, states)
+    step_us = dice.number(0, 2**32 - 1)
+    scores = next(p.size for p in states if p.name == read.population)
+    margin = dice.pick(0, 1, 1 << dice.number(0, 30), 2**31 - 1) if scores > 1 else 0
+    return Graph(entry, tuple(states), flat, read, step_us, margin=margin)
 
 
 def frames_for(graph: Graph, samples: int, steps: int, seed: int = 0) -> Int16Array:

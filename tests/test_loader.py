@@ -213,6 +213,8 @@ POOLED = (
 CASES = {
     "read-outs": [
         *between(VALUES, "header.readout_mode", 0, 30, FORMAT),
+        *between(ANALOG, "header.margin", 0, 2**31 - 1, FORMAT),
+        *only(PLAIN, "header.margin", 0),  # which has one score
         *between(VALUES, "header.readout_table[0]", 1, 65535, BOUND),
         *all_of(VALUES, FORMAT, "header.readout_table = 0", "header.readout = 1"),
         *only("everything_at_its_bound", "header.readout_mode", 0, 1, 2),

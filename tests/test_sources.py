@@ -156,6 +156,7 @@ def test_every_command_of_the_page_runs_as_written(
     np.save("frames.npy", rng.normal(0, 1, (3, 17, channels)))
     np.save("int8.npy", rng.integers(-128, 128, (3, 1, channels)))
     np.save("spikes.npy", rng.integers(0, 2, (3, 20, channels)))
+    np.save("labels.npy", np.zeros(3, np.int64))
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     if words[0] == "convert":

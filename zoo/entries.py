@@ -18,11 +18,16 @@ CALIBRATED_ON = 256
 
 @dataclass(frozen=True)
 class Judged:
-    """Recordings (samples, steps, channels) to calibrate on and to judge by, and the classes."""
+    """Recordings (samples, steps, channels) to calibrate on and to judge by, and the classes.
+
+    `early`, signals and labels of the training data, is what a margin for early answers is chosen
+    on; None: the network answers at the end.
+    """
 
     calibration: NDArray[Any]
     signals: NDArray[Any]
     label: NDArray[np.int64]
+    early: tuple[NDArray[Any], NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def _wrist(split: str, steps: int = wrist.STEPS) -> Callable[[], Judged]:
             held = wrist.held_out(int(split))
             others = np.setdiff1d(wrist.recordings().subject, held)
             train, test = wrist.of_subjects(others), wrist.of_subjects(held, steps)
-        return Judged(_every(train[0]), *test)
+        early = train if steps == wrist.STEPS and split != "all" else None
+        return Judged(_every(train[0]), *test, early)
 
     return load
 
@@ -85,7 +91,8 @@ def _frames(pixels: NDArray[np.uint8], steps: int) -> NDArray[Any]:
 
 
 def _digits() -> Judged:
-    return Judged(_every(digits.frames("train")[0]), *digits.frames("test"))
+    train = digits.frames("train")
+    return Judged(_every(train[0]), *digits.frames("test"), train)
 
 
 def _wrist_entries() -> list[Entry]:

@@ -176,6 +176,16 @@ static uint16_t largest(const int32_t *scores, uint16_t n) {
     return found;
 }
 
+/* whether the highest score is so far above every other */
+ESNN_RARE static uint8_t leads(const int32_t *scores, uint16_t n, uint16_t label, uint32_t margin) {
+    for (uint16_t k = 0; k < n; k++) {
+        if (k != label && (uint32_t)scores[label] - (uint32_t)scores[k] < margin) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* frame: the analog values, NULL for a spike input, whose events are in its slot */
 static esnn_status step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     const esnn_header *h = esnn_header_of(m->image);
@@ -218,6 +228,9 @@ static esnn_status step(esnn_model *m, const int16_t *frame, esnn_result *out) {
     }
     out->step = m->step;
     out->label = largest(out->scores, out->n_scores);
+    if (h->margin > 0) {
+        out->decided = leads(out->scores, out->n_scores, out->label, h->margin);
+    }
     return ESNN_OK;
 }
 

@@ -65,6 +65,7 @@ typedef struct {
     uint32_t spikes; /* outputs other than 0 of all populations, input not counted */
     uint32_t synops; /* synaptic additions of this step */
     uint32_t macs;   /* multiply-accumulates of values other than 0, and of linear states */
+    uint8_t decided; /* 1: the highest score is above the others by the margin of the model */
 } esnn_result;
 
 /* Any bytes: a verdict, never a fault. Fills info (may be NULL) on ESNN_OK. */

@@ -152,7 +152,7 @@ ESNN_ONCE static esnn_status check_header(const void *image, size_t size) {
     if (h->crc != esnn_crc32(0, (const uint8_t *)image + covered, size - covered)) {
         return ESNN_ERR_CRC;
     }
-    if (h->zero != 0 || !esnn_all_zero(h->reserved, 2) || h->n_populations < 2 ||
+    if (h->zero != 0 || h->reserved != 0 || h->n_populations < 2 ||
         !esnn_inside(h, h->populations, h->n_populations * (uint32_t)sizeof(esnn_population)) ||
         !esnn_inside(h, h->projections, h->n_projections * (uint32_t)sizeof(esnn_projection))) {
         return ESNN_ERR_FORMAT;
@@ -310,7 +310,8 @@ ESNN_ONCE uint64_t esnn_lay_out(const esnn_header *h, esnn_model *m, esnn_slot *
 ESNN_ONCE static esnn_status check_readout(const esnn_header *h) {
     const esnn_population *p = esnn_populations_of((const uint8_t *)h);
     if (h->readout >= ESNN_READOUT_KINDS || h->readout_population == 0 ||
-        h->readout_population >= h->n_populations) {
+        h->readout_population >= h->n_populations || h->margin > INT32_MAX ||
+        (h->margin > 0 && p[h->readout_population].size < 2)) {
         return ESNN_ERR_FORMAT;
     }
     const esnn_readout_operation *operation = esnn_readout_operations[h->readout];

@@ -88,7 +88,8 @@ typedef struct {
     uint32_t selftest, selftest_digest;
     uint16_t selftest_steps, zero;
     uint32_t readout_table;
-    uint32_t reserved[2];
+    uint32_t margin; /* of a decided answer, 0: none is */
+    uint32_t reserved;
 } esnn_header;
 
 /* Offsets of arrays, 0 where there is none. above: what a membrane must be above to spike. */
