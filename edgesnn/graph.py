@@ -412,13 +412,43 @@ class LIF(_Comparable):
 
 
 @dataclass(frozen=True, eq=False)
+class Requantization(_Comparable):
+    """Sums to the integers of the next layer, to the bit as TensorFlow Lite's kernels do it.
+
+    A sum x of neuron k, with M = multiplier[k % n], p = places[k % n] and h = 2**p >> 1, becomes
+
+        y = (x * M + 2**30) >> 31;                     y = (y + h - [y < 0 and h > 0]) >> p
+
+    that is x * M / 2**(31 + p), rounded half up and then half away from 0
+    (`MultiplyByQuantizedMultiplier`), or, with `once`, rounded once and half to the even number
+    (p >= 2), where the lowest bit says whether anything lies below it:
+
+        y = x * M >> 31 | [x * M % 2**31 > 0];   y = (y + h - [y >> p is even and h > 0]) >> p
+
+    and then `min(max(y, low), high)`.
+
+    Args:
+        multiplier: (n,) int32, from 0: one for all, one a channel, or one a neuron.
+        places: (n,) uint16, 0..31.
+        low, high: int16, low <= high.
+        once: which of the two.
+    """
+
+    multiplier: Int32Array
+    places: UInt16Array
+    low: int
+    high: int
+    once: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Integrator(_Comparable):
     """Leaky integrators that do not spike (LI). Emits values.
 
     A trace, an exponential average, and, with a decay of 0, a relay that passes on the sum of what
     enters it (sum pooling, the encoded input of an LMU). State: v, int32 (size,). In each step
 
-        v = sat(leak(v, decay) + I, 31)
+        v = sat(leak(v, decay) + I, 31), and what `Requantization` makes of that where there is one
         emits activation(sat(rounded(v, shift), bits))
 
     Args:
@@ -429,6 +459,7 @@ class Integrator(_Comparable):
         bits: 2..16, width of the emitted value; 16 for `Activation.TABLE`.
         activation: what becomes of it.
         table: (257,) int16 for `Activation.TABLE`, else None.
+        requantization: of v, or None.
     """
 
     emits_values: ClassVar[bool] = True
@@ -440,6 +471,7 @@ class Integrator(_Comparable):
     bits: int = VALUE_BITS
     activation: Activation = Activation.IDENTITY
     table: Int16Array | None = None
+    requantization: Requantization | None = None
 
     @property
     def size(self) -> int:
@@ -1034,6 +1066,19 @@ def _check_integrator(what: str, part: Integrator) -> None:
     if part.table is not None:
         _require_array(f"{what}: table", part.table, np.int16, (TABLE_SIZE,))
         _require(part.bits == VALUE_BITS, f"{what}: bits", "is not 16, which a table needs")
+    if part.requantization is not None:
+        _check_requantization(f"{what}: requantization", part.requantization)
+
+
+def _check_requantization(what: str, part: Requantization) -> None:
+    count = len(part.multiplier)
+    _require(0 < count <= MAX_SIZE, what, f"has {count} multipliers, not 1..{MAX_SIZE}")
+    _require_array(f"{what}.multiplier", part.multiplier, np.int32, (None,))
+    _require_array(f"{what}.places", part.places, np.uint16, (count,))
+    _check_range(f"{what}.multiplier", part.multiplier, 0, (1 << 31) - 1)
+    _check_range(f"{what}.places", part.places, 0, 31)
+    _check_range(f"{what}.low", part.low, -(1 << 15), (1 << 15) - 1)
+    _check_range(f"{what}.high", part.high, part.low, (1 << 15) - 1)
 
 
 def _check_linear_state(what: str, part: LinearState) -> None:

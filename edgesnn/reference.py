@@ -41,6 +41,7 @@ from edgesnn.graph import (
     Port,
     PotentialMode,
     Projection,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -249,7 +250,10 @@ class State:
                 self._emit(name, self._fire(population, current, raised))
             elif isinstance(population, Integrator):
                 v = leak(self.membrane[name], population.decay) + current
-                v = self.membrane[name] = sat(v, MEMBRANE_BITS)
+                v = sat(v, MEMBRANE_BITS)
+                if population.requantization is not None:
+                    v = requantized(population.requantization, v)
+                self.membrane[name] = v
                 self._emit(name, activated(population, v))
             else:
                 m = self.membrane[name] = self._transition(population, current)
@@ -414,6 +418,21 @@ class State:
     def digest(self, sample: int, crc: int = 0) -> int:
         """The `digest` of one sample's last step."""
         return digest(self.output(sample), self.scores[sample], crc)
+
+
+def requantized(part: Requantization, x: Int64Array) -> Int64Array:
+    """What becomes of sums x (..., size), as `edgesnn.graph.Requantization` says."""
+    entry = np.arange(x.shape[-1]) % len(part.multiplier)
+    places = part.places.astype(np.int64)[entry]
+    product = x * part.multiplier.astype(np.int64)[entry]
+    half = (np.int64(1) << places) >> 1
+    if part.once:
+        y = product >> 31 | (product & ((1 << 31) - 1) > 0)
+        down = y >> places & 1 == 0
+    else:
+        y = (product + (1 << 30)) >> 31
+        down = y < 0
+    return np.asarray(np.clip((y + half - (down & (half > 0))) >> places, part.low, part.high))
 
 
 def activated(population: Integrator, v: Int64Array) -> Int64Array:

@@ -37,6 +37,7 @@ from edgesnn.graph import (
     PotentialMode,
     Projection,
     Readout,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -139,6 +140,17 @@ def zeros(size: int) -> npt.NDArray[np.int32]:
 def integrator(dice: Dice, name: str, size: int) -> Integrator:
     activation = dice.pick(*Activation)
     table = activation is Activation.TABLE
+    scaled = None
+    if dice.maybe(0.3):
+        count = dice.pick(1, size, dice.number(1, size))
+        low = dice.pick(0, -128, -32768)
+        scaled = Requantization(
+            multiplier=dice.array(np.int32, count, 0, (1 << 31) - 1),
+            places=dice.array(np.uint16, count, 0, 31),
+            low=low,
+            high=dice.pick(low, 127, 32767),
+            once=dice.maybe(),
+        )
     return Integrator(
         name=name,
         decay=dice.pick(np.zeros(1, np.uint16), decay(dice, size, DecayRule.Q15)),
@@ -147,6 +159,7 @@ def integrator(dice: Dice, name: str, size: int) -> Integrator:
         bits=16 if table else dice.pick(4, 8, 16),
         activation=activation,
         table=dice.array(np.int16, 257, -32768, 32767) if table else None,
+        requantization=scaled,
     )
 
 

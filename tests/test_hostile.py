@@ -38,6 +38,7 @@ from edgesnn.graph import (
     Port,
     Potential,
     PotentialMode,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -462,7 +463,15 @@ def maps_into_memories() -> Graph:
     return Graph(
         input=SpikeInput("input", 16),
         populations=(
-            Integrator("pooled", ints(np.uint16, 0), np.zeros(4, np.int32), bits=4),
+            Integrator(
+                "pooled",
+                ints(np.uint16, 0),
+                np.zeros(4, np.int32),
+                bits=4,
+                requantization=Requantization(
+                    ints(np.int32, 2**30, 2**31 - 1), ints(np.uint16, 1, 0), -7, 7
+                ),
+            ),
             LinearState(
                 "memories",
                 matrix=weights(2, 2).astype(np.int16) * 256,
@@ -500,7 +509,16 @@ def wide_and_late() -> Graph:
         input=SpikeInput("input", 33),
         populations=(
             DelayLine("line", "out", ints(np.uint8, 2)),
-            Integrator("wide", ints(np.uint16, 20000), np.zeros(257, np.int32), bits=8),
+            Integrator(
+                "wide",
+                ints(np.uint16, 20000),
+                np.zeros(257, np.int32),
+                bits=8,
+                requantization=Requantization(
+                    ints(np.int32, 2**31 - 1, 2**30, 2**31 - 3), ints(np.uint16, 0, 1, 2),
+                    -128, 127, once=True,
+                ),
+            ),
             LIF("out", ints(np.uint16, 29000), ints(np.int32, 9), ints(np.int32, 4), Reset.ZERO),
         ),
         projections=(

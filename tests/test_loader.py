@@ -61,8 +61,9 @@ CODES = {1: "b", 2: "h", 4: "i"}
 ENTRIES = {
     "fraction_bits": 1, "decay": 2, "above": 4, "bias": 4, "synaptic_decay": 2,
     "inhibitory_decay": 2, "floor": 4, "reset_to": 4, "adaptation_decay": 2, "adaptation_step": 4,
-    "refractory": 2, "membrane_bias": 4, "matrix_shift": 1, "shift": 1, "delays": 1, "sources": 2,
-    "starts": 4, "ends": 2, "post": 1, "readout_table": 2, "selftest": 2,
+    "refractory": 2, "membrane_bias": 4, "multiplier": 4, "places": 2, "matrix_shift": 1,
+    "shift": 1, "delays": 1, "sources": 2, "starts": 4, "ends": 2, "post": 1,
+    "readout_table": 2, "selftest": 2,
 }  # fmt: skip
 SETTING = re.compile(r"(.+)\.(\w+)(?:\[(\d+)\])? = (-?\w+)")
 
@@ -197,6 +198,7 @@ RULES, ADAPT, VALUES, MAPS, LATE = (
     "maps_of_values_and_spikes", "delays_of_channels_and_synapses",
 )  # fmt: skip
 MANY, WIDE = "narrow_weights_of_many_sources", "wide_and_late"
+MEMORIES = "maps_into_memories"
 NO_DECAY = "out.decay[0] = 0; out.decay[1] = 0; out.rule = {}; "
 FIRST_SPIKE = "header.readout = 3; header.readout_mode = 0; "
 SOFTMAX = "header.readout = 2; header.readout_table = 64; "
@@ -364,6 +366,13 @@ CASES = {
         *between(LATE, "trace.shift", 0, 30, FORMAT),
         *only(LATE, "trace.activation", 0, 1),
         *all_of(LATE, FORMAT, "trace.flags = 2", "trace.flags = 256"),
+        *all_of(LATE, FORMAT, "trace.multiplier = decay", "trace.places = decay"),
+        *all_of(LATE, FORMAT, "trace.low = -1", "trace.low = 1", "trace.n_scales = 1"),
+        *all_of(MEMORIES, FORMAT, "pooled.places = 0", "pooled.multiplier = 2", "pooled.low = 8"),
+        *all_of(MEMORIES, TAKEN, "pooled.n_scales = 1", "pooled.flags = 2048", "pooled.low = 7"),
+        *between(MEMORIES, "pooled.places[0]", 0, 31, BOUND),
+        *between(MEMORIES, "pooled.places[1]", 0, 31, BOUND),
+        *between(MEMORIES, "pooled.multiplier[1]", 0, (1 << 31) - 1, BOUND),
         *all_of(VALUES, FORMAT, "out.table = 0", "out.activation = 0", "out.bits = 15"),
         *all_of(VALUES, TAKEN, "out.table = 0; out.activation = 1; out.bits = 15"),
         *between(LATE, "trace.decay[0]", 0, 32768, BOUND),
@@ -513,6 +522,8 @@ def arrays_of(image: Image, record: str) -> Iterator[tuple[str, int]]:
         for name in ENTRIES:
             shared = flags.get(name) and not get("flags") & flags[name]
             sizes[name] = ENTRIES[name] * (1 if shared else size)
+        if kind == blob.INTEGRATOR_KIND:
+            sizes |= {name: ENTRIES[name] * get("n_scales") for name in ("multiplier", "places")}
         if kind == blob.LINEAR_KIND:
             order = get("order")
             sizes |= {"matrix": 2 * order * order, "matrix_shift": order, "shift": order}
