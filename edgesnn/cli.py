@@ -199,7 +199,8 @@ def convert(
     from edgesnn.terminal import progress_bar
 
     description = {} if describe is None else read_description(describe)
-    made = read_source(checkpoint, source, Options(profile, description))
+    options = Options(profile, description)
+    made = read_source(checkpoint, source, options)
     classes: tuple[str, ...] = ()
     if isinstance(made, Network):
         network, classes = made, made.classes
@@ -241,7 +242,9 @@ def convert(
         recordings = given.load_for(conversion.graph) if given.path else None
         original = source_of(checkpoint, source).original
         if recordings is not None and original is not None:
-            conversion = beside_original(conversion, checkpoint, recordings.signal, original)
+            conversion = beside_original(
+                conversion, recordings.signal, lambda x: original(checkpoint, x, options)
+            )
     output = output or checkpoint.with_suffix(".esnn")
     notes = {"classes": list(classes), "report": conversion.report.as_json()}
     blob.save(output, conversion.graph, notes)
@@ -267,9 +270,8 @@ def convert(
 
 def beside_original(
     conversion: Conversion,
-    checkpoint: Path,
     signal: npt.NDArray[Any],
-    original: Callable[[Path, npt.NDArray[Any]], npt.NDArray[np.int64]],
+    original: Callable[[npt.NDArray[Any]], npt.NDArray[np.int64]],
 ) -> Conversion:
     """The conversion with its labels held against the original's, where that can be run here."""
     from dataclasses import replace
@@ -277,7 +279,7 @@ def beside_original(
     from edgesnn import blob, runtime
 
     try:
-        expected = original(checkpoint, signal)
+        expected = original(signal)
     except MissingError as error:
         said = f"the original was not run beside it: {error}"
         remarks = (*conversion.report.remarks, said)
