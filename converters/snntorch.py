@@ -108,7 +108,13 @@ def _neurons(layer: Layer, version: str) -> Neurons:
         step = layer.value("time_step", 1.0)
         resistance, capacitance = layer.value("R", 1.0), layer.value("C", 1.0)
         layer.optional("beta")  # only sets C
-        rule["beta"] = np.clip(1 - step / (resistance * capacitance), 0, 1)
+        kept = 1 - step / (resistance * capacitance)
+        if np.any(kept < 0) or np.any(kept > 1):
+            raise ModelError(
+                f"{layer.called}: Lapicque with R C below time_step (beta below 0.368) turns the sign "
+                "of its membrane in every step: not supported, train it with a larger beta"
+            )
+        rule["beta"] = kept
         made.gain = step / capacitance
         return made
     rule["beta"] = _decay(layer, "beta")

@@ -19,7 +19,7 @@ import pytest
 from checkpoints import write_torch
 
 from edgesnn import blob, runtime
-from edgesnn.converters import spikingjelly, srnn
+from edgesnn.converters import snntorch, spikingjelly, srnn
 from edgesnn.errors import EdgesnnError
 from edgesnn.network import Network, State
 from edgesnn.quantize import quantize
@@ -209,6 +209,21 @@ def test_what_does_not_go_with_its_description_is_refused(
     with pytest.raises(EdgesnnError, match=message) as caught:
         described(tmp_path, state, input=3, layers=layers)
     assert "\n" not in str(caught.value)
+
+
+def test_a_membrane_that_turns_its_sign_is_refused(tmp_path: Path) -> None:
+    """Lapicque's beta only sets C: below exp(-1) what is kept, 1 - 1 / (R C), is negative."""
+    state = {"fc.weight": np.ones((2, 3), np.float32)}
+    path = write_torch(tmp_path / "model.pt", OrderedDict(state))
+    for beta, known in ((0.35, False), (0.4, True)):
+        made = {"type": "Lapicque", "C": float(1 / np.log(1 / beta))}
+        said = {"input": 3, "layers": [{"type": "Linear", "key": "fc"}, made]}
+        if known:
+            (neurons,) = snntorch.SOURCE.read(path, Options(description=said)).populations  # type: ignore[union-attr]
+            np.testing.assert_allclose(neurons.beta, 1 + np.log(0.4), rtol=1e-6)  # type: ignore[union-attr]
+        else:
+            with pytest.raises(EdgesnnError, match="turns the sign of its membrane"):
+                snntorch.SOURCE.read(path, Options(description=said))
 
 
 def test_keys_that_no_layer_names_are_refused(tmp_path: Path) -> None:
