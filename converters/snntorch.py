@@ -111,8 +111,8 @@ def _neurons(layer: Layer, version: str) -> Neurons:
         kept = 1 - step / (resistance * capacitance)
         if np.any(kept < 0) or np.any(kept > 1):
             raise ModelError(
-                f"{layer.called}: Lapicque with R C below time_step (beta below 0.368) turns the sign "
-                "of its membrane in every step: not supported, train it with a larger beta"
+                f"{layer.called}: Lapicque with R C below time_step (beta below 0.368) turns the "
+                "sign of its membrane in every step: not supported, train it with a larger beta"
             )
         rule["beta"] = kept
         made.gain = step / capacitance

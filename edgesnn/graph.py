@@ -442,6 +442,26 @@ class Requantization(_Comparable):
 
 
 @dataclass(frozen=True, eq=False)
+class Delta(_Comparable):
+    """An integrator that emits by how much its activation has changed since it last emitted.
+
+    The sigma-delta neuron of Lava (lava/proc/sdn/models.py, `PySigmaDeltaModelFixed`). State: c,
+    int32 (size,), what has been emitted in all. In each step, with v the state of the `Integrator`
+    and f its activation,
+
+        d = f(sat(v + offset, 31)) - c
+        emits sat(d >> shift, bits) and c = c + d where |d| >= threshold, else 0
+
+    Args:
+        threshold: (size,) int32, from 0.
+        offset: (size,) int32, as a bias; f is IDENTITY or RELU.
+    """
+
+    threshold: Int32Array
+    offset: Int32Array
+
+
+@dataclass(frozen=True, eq=False)
 class Integrator(_Comparable):
     """Leaky integrators that do not spike (LI). Emits values.
 
@@ -449,7 +469,7 @@ class Integrator(_Comparable):
     enters it (sum pooling, the encoded input of an LMU). State: v, int32 (size,). In each step
 
         v = sat(leak(v, decay) + I, 31), and what `Requantization` makes of that where there is one
-        emits activation(sat(rounded(v, shift), bits))
+        emits activation(sat(rounded(v, shift), bits)), or what `Delta` says where there is one
 
     Args:
         name: unique in the graph.
@@ -460,6 +480,7 @@ class Integrator(_Comparable):
         activation: what becomes of it.
         table: (257,) int16 for `Activation.TABLE`, else None.
         requantization: of v, or None.
+        delta: or None.
     """
 
     emits_values: ClassVar[bool] = True
@@ -472,6 +493,7 @@ class Integrator(_Comparable):
     activation: Activation = Activation.IDENTITY
     table: Int16Array | None = None
     requantization: Requantization | None = None
+    delta: Delta | None = None
 
     @property
     def size(self) -> int:
@@ -1068,6 +1090,12 @@ def _check_integrator(what: str, part: Integrator) -> None:
         _require(part.bits == VALUE_BITS, f"{what}: bits", "is not 16, which a table needs")
     if part.requantization is not None:
         _check_requantization(f"{what}: requantization", part.requantization)
+    if part.delta is not None:
+        _require_array(f"{what}: threshold", part.delta.threshold, np.int32, (part.size,))
+        _require_array(f"{what}: offset", part.delta.offset, np.int32, (part.size,))
+        _check_range(f"{what}: threshold", part.delta.threshold, 0, NEVER)
+        _check_range(f"{what}: offset", part.delta.offset, 1 - CURRENT_BOUND, CURRENT_BOUND - 1)
+        _require(part.table is None, f"{what}: delta", "does not go with a table")
 
 
 def _check_requantization(what: str, part: Requantization) -> None:

@@ -30,6 +30,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -192,6 +193,7 @@ class State:
         membrane: population -> v of a `LIF` or `Integrator`, m of a `LinearState`, (samples, size).
         synapse, inhibition: `LIF` -> synaptic currents i and h.
         adaptation, refractory, threshold: `LIF` -> a and q of `Adaptation`, and T of the last step.
+        sent: `Integrator` with a `Delta` -> c.
         emitted: part -> its most recent output.
         history: part -> its outputs, the most recent first, as far back as a delay reaches.
         scores: (samples, classes).
@@ -209,6 +211,8 @@ class State:
             p.name: zeros(p.size) for p in graph.populations if not isinstance(p, DelayLine)
         }
         neurons = [p for p in graph.populations if isinstance(p, LIF)]
+        deltas = [p for p in graph.populations if isinstance(p, Integrator) and p.delta is not None]
+        self.sent = {p.name: zeros(p.size) for p in deltas}
         self.synapse = {p.name: zeros(p.size) for p in neurons if p.synaptic_decay is not None}
         self.inhibition = {p.name: zeros(p.size) for p in neurons if p.inhibitory_decay is not None}
         self.adaptation = {p.name: zeros(p.size) for p in neurons if p.adaptation is not None}
@@ -254,13 +258,26 @@ class State:
                 if population.requantization is not None:
                     v = requantized(population.requantization, v)
                 self.membrane[name] = v
-                self._emit(name, activated(population, v))
+                if population.delta is None:
+                    self._emit(name, activated(population, v))
+                else:
+                    self._emit(name, self._changed(population, population.delta, v))
             else:
                 m = self.membrane[name] = self._transition(population, current)
                 shift = np.tile(population.shift, population.blocks)
                 self._emit(name, sat(rounded(m, shift), population.bits))
         self._read_out()
         self.steps += 1
+
+    def _changed(self, population: Integrator, delta: Delta, v: Int64Array) -> Int64Array:
+        """What has changed by the threshold since it was emitted."""
+        a = sat(v + delta.offset, MEMBRANE_BITS)
+        if population.activation is Activation.RELU:
+            a = np.maximum(a, 0)
+        d = a - self.sent[population.name]
+        d = np.where(np.abs(d) >= delta.threshold, d, 0)
+        self.sent[population.name] = self.sent[population.name] + d
+        return sat(d >> population.shift, population.bits)
 
     def _emit(self, name: str, output: Int64Array) -> None:
         self.emitted[name] = output

@@ -145,8 +145,8 @@ def cases() -> Iterator[Case]:
 def lava_files() -> dict[str, Callable[[Path], Made]]:
     write, dense, cuba = test_lava.write, test_lava.dense, test_lava.CUBA
 
-    def read(folder: Path, layer: dict[str, Any]) -> Made:
-        return read_lava(write(folder / "n.net", layer), Options())
+    def read(folder: Path, layer: dict[str, Any], *more: dict[str, Any]) -> Made:
+        return read_lava(write(folder / "n.net", layer, *more), Options())
 
     neurons = {"CUBA": cuba, "LOIHI": {**cuba, "type": "LOIHI"}, "ALIF": test_lava.ALIF}
     layers = {name: dense([[2, 4]], neuron) for name, neuron in neurons.items()}
@@ -155,7 +155,9 @@ def lava_files() -> dict[str, Callable[[Path], Made]]:
     layers["CUBA, graded spikes"] = dense([[2]], {**cuba, "gradedSpike": True})
     layers |= {kind: dense([[2]], {**cuba, "type": kind}) for kind in sorted(REFUSED)}
     layers |= {kind: {"type": kind} for kind in ("concat", "convT")}
-    return {name: partial(read, layer=layer) for name, layer in layers.items()}
+    readers = {name: partial(read, layer=layer) for name, layer in layers.items()}
+    sigma = test_lava.SIGMA_DELTA
+    return {"SDNN": lambda folder: read(folder, *sigma), **readers}
 
 
 def nir_file(folder: Path, content: bytes, profile: str) -> Made:

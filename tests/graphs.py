@@ -23,6 +23,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -160,6 +161,12 @@ def integrator(dice: Dice, name: str, size: int) -> Integrator:
         activation=activation,
         table=dice.array(np.int16, 257, -32768, 32767) if table else None,
         requantization=scaled,
+        delta=Delta(
+            dice.array(np.int32, size, 0, dice.pick(3, 5000, NEVER)),
+            dice.array(np.int32, size, -dice.pick(5, 5000), 5000),
+        )
+        if not table and dice.maybe(0.2)
+        else None,
     )
 
 

@@ -426,6 +426,10 @@ static esnn_population garbage_population(size_t size, uint16_t width) {
             p.as.integrator.places = garbage_offset(size);
             p.as.integrator.high = (int16_t)below(256);
         }
+        if (below(2) == 0) {
+            p.as.integrator.threshold = garbage_offset(size);
+            p.as.integrator.offset = garbage_offset(size);
+        }
         break;
     case ESNN_LINEAR_STATE:
         p.bits = (uint8_t)(2 + below(16));

@@ -24,6 +24,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -396,6 +397,17 @@ def test_requantised_sums_have_a_multiplier_a_channel_and_stay_in_bounds() -> No
     assert run.emitted() == [[5, 5, -7, -7]]
 
 
+def test_changes_are_emitted_where_they_reach_a_threshold() -> None:
+    """Of what is above 0 with an offset of 1, in units of 2, rounded down."""
+    population = relay(
+        decay=u16(ONE), shift=1, bits=4, activation=Activation.RELU, delta=Delta(i32(3), i32(1))
+    )
+    run = Run(one_neuron(population), [1, 1, -2, -1, 30, -31])
+    assert run.membrane() == [1, 2, 0, -1, 29, -2]
+    # 2 is too little; 3; 1 is too little; 0 is 3 less; 30 is more than four bits hold; 30 less
+    assert run.emitted() == [0, 1, 0, -2, 7, -8]
+
+
 def linear_state(blocks: int = 1) -> LinearState:
     """m0' = (2 m0 - 4 m1) / 2 and m1' = 8 m0 / 8; emits m0, and a quarter of m1, in 4 bits."""
     return LinearState(
@@ -605,6 +617,13 @@ def scaled(*multiplier: int, **changes: Any) -> Requantization:
         (relay(requantization=scaled(1, places=u16(1, 1))), r"shape \(2,\), not \(1,\)"),
         (relay(requantization=scaled(1, high=-1)), "high is not in 0..32767"),
         (relay(requantization=scaled(1, low=1 << 15)), "low is not in -32768..32767"),
+        (relay(delta=Delta(i32(-1), i32(0))), "threshold is not in 0"),
+        (relay(delta=Delta(i32(0), i32(CURRENT_BOUND))), "offset is not in"),
+        (relay(delta=Delta(i32(0, 0), i32(0))), r"threshold has shape \(2,\), not \(1,\)"),
+        (
+            relay(delta=Delta(i32(0), i32(0)), activation=Activation.TABLE, table=TABLE),
+            "delta does",
+        ),
         (replace(STATE, matrix=np.ones((1, 2), np.int16)), r"matrix has shape \(1, 2\)"),
         (replace(STATE, matrix_shift=u8(32)), "matrix_shift is not in 0..31"),
         (replace(STATE, shift=u8(31)), "shift is not in 0..30"),

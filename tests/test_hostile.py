@@ -29,6 +29,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -313,7 +314,13 @@ def values_through_tables() -> Graph:
     return Graph(
         input=AnalogInput("input", ints(np.int8, 3, -2), bits=8),
         populations=(
-            Integrator("encoder", ints(np.uint16, 0), ints(np.int32, 0), shift=2),
+            Integrator(
+                "encoder",
+                ints(np.uint16, 0),
+                ints(np.int32, 0),
+                shift=2,
+                delta=Delta(ints(np.int32, 1), ints(np.int32, 2)),
+            ),
             LinearState(
                 "memory",
                 matrix=weights(2, 2).astype(np.int16) * 256,

@@ -61,9 +61,9 @@ CODES = {1: "b", 2: "h", 4: "i"}
 ENTRIES = {
     "fraction_bits": 1, "decay": 2, "above": 4, "bias": 4, "synaptic_decay": 2,
     "inhibitory_decay": 2, "floor": 4, "reset_to": 4, "adaptation_decay": 2, "adaptation_step": 4,
-    "refractory": 2, "membrane_bias": 4, "multiplier": 4, "places": 2, "matrix_shift": 1,
-    "shift": 1, "delays": 1, "sources": 2, "starts": 4, "ends": 2, "post": 1,
-    "readout_table": 2, "selftest": 2,
+    "refractory": 2, "membrane_bias": 4, "multiplier": 4, "places": 2, "threshold": 4,
+    "offset": 4, "matrix_shift": 1, "shift": 1, "delays": 1, "sources": 2, "starts": 4, "ends": 2,
+    "post": 1, "readout_table": 2, "selftest": 2,
 }  # fmt: skip
 SETTING = re.compile(r"(.+)\.(\w+)(?:\[(\d+)\])? = (-?\w+)")
 
@@ -129,6 +129,7 @@ class Image:
             if kind == blob.NEURON:
                 states += (get(part, "synaptic_decay") != 0) + (get(part, "inhibitory_decay") != 0)
                 states += 2 if get(part, "flags") & blob.ADAPTS else 0
+            states += kind == blob.INTEGRATOR_KIND and get(part, "threshold") != 0
             delayed = kind == blob.DELAY_KIND
             total += (get(part, "longest") + 1) * bits if delayed else 4 * states * size
             total += 0 if kind == blob.ANALOG_INPUT else blob.align(2 * size)
@@ -367,6 +368,10 @@ CASES = {
         *only(LATE, "trace.activation", 0, 1),
         *all_of(LATE, FORMAT, "trace.flags = 2", "trace.flags = 256"),
         *all_of(LATE, FORMAT, "trace.multiplier = decay", "trace.places = decay"),
+        *all_of(VALUES, FORMAT, "encoder.threshold = 0", "encoder.offset = 0"),
+        *all_of(VALUES, FORMAT, "out.threshold = bias; out.offset = bias"),
+        *between(VALUES, "encoder.threshold[0]", 0, (1 << 30) - 1, BOUND),
+        *between(VALUES, "encoder.offset[0]", -CURRENT, CURRENT, BOUND),
         *all_of(LATE, FORMAT, "trace.low = -1", "trace.low = 1", "trace.n_scales = 1"),
         *all_of(MEMORIES, FORMAT, "pooled.places = 0", "pooled.multiplier = 2", "pooled.low = 8"),
         *all_of(MEMORIES, TAKEN, "pooled.n_scales = 1", "pooled.flags = 2048", "pooled.low = 7"),

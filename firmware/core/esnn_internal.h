@@ -108,7 +108,8 @@ typedef struct {
     uint16_t n_scales; /* of a requantisation, 0: none; neuron k has entry k % n_scales */
     uint32_t multiplier, places;
     int16_t low, high;
-    uint32_t reserved[6];
+    uint32_t threshold, offset; /* of one that emits changes, 0: none */
+    uint32_t reserved[4];
 } esnn_integrator;
 
 typedef struct {
