@@ -316,8 +316,7 @@ class LIF(_Comparable):
     """Spiking neurons: the one canonical neuron, every switch explicit.
 
     Leaky integrate-and-fire; with a decay of 1 integrate-and-fire; with `synaptic_decay`
-    current-based (CuBa-LIF); with `inhibitory_decay` too, Alpha: with ZERO_DISCARD and NONE it is
-    snnTorch's; SUBTRACT is another than snnTorch's, which its converter refuses. Emits spikes, or
+    current-based (CuBa-LIF); with `inhibitory_decay` too, Alpha, as snnTorch's. Emits spikes, or
     with `max_spikes` > 1 values, the number of spikes.
 
     State: membrane v, and synaptic currents i, h where there are such, int32 (size,), 0 after a
@@ -333,15 +332,15 @@ class LIF(_Comparable):
 
     2. the threshold T: `threshold`, or as `Adaptation` says;
     3. the membrane w as `Reset` says, with `u = decayed(v, decay)`; of Alpha, w is
-       `sat(i' + h' - r * T, 31)` for SUBTRACT and `sat(i' + h', 31)` for NONE, and for
-       ZERO_DISCARD i', h' and w are 0 where r;
+       `sat(i' + h', 31)`, but where r, with ZERO_DISCARD i', h' and w are 0, and with SUBTRACT
+       `w = sat(i' + h' + decayed(h, decay), 31)`, then `i' = sat(i' - reset_to, n)` and `h' = 0`;
     4. the spikes s as `Fire` says: one; or, with `max_spikes` > 1, `min(w // T, max_spikes)` where
        w reaches T and 0 elsewhere (sinabs, Rockpool);
     5. the reset, as `Reset` says; then `v = max(v, floor)`.
 
     Args:
         name: unique in the graph.
-        decay: (1,) or (size,) uint16, membrane decay by `rule`; Alpha makes no use of it.
+        decay: (1,) or (size,) uint16, membrane decay by `rule`; see above for Alpha.
         threshold: (size,) int32, from 0 for ABOVE and 1 for REACHES (a neuron at rest is silent) to
             THRESHOLD_BOUND - 1 for resets that subtract and to NEVER otherwise (above every
             membrane: it never spikes).
@@ -358,7 +357,7 @@ class LIF(_Comparable):
             test REACHES, and the threshold does not adapt.
         floor: (1,) or (size,) int32, at most 0, below which no membrane stays (sinabs
             `min_v_mem`), or None. Goes with an adaptive threshold only where no reset is delayed.
-        reset_to: (1,) or (size,) int32 for ZERO_AT_ONCE, or None: 0.
+        reset_to: (1,) or (size,) int32 for ZERO_AT_ONCE, or None: 0; Alpha with SUBTRACT has one.
         adaptation: of the threshold, or None.
     """
 
@@ -1029,7 +1028,9 @@ def _check_lif(what: str, part: LIF) -> None:
     if part.reset_to is not None:
         _check_one_or_all(f"{what}: reset_to", part.reset_to, np.int32, size)
         _check_range(f"{what}: reset_to", part.reset_to, 1 - THRESHOLD_BOUND, THRESHOLD_BOUND - 1)
-        _require(part.reset is Reset.ZERO_AT_ONCE, f"{what}: reset_to", "needs ZERO_AT_ONCE")
+        alpha = part.inhibitory_decay is not None and part.reset is Reset.SUBTRACT
+        known = alpha or part.reset is Reset.ZERO_AT_ONCE
+        _require(known, f"{what}: reset_to", "needs ZERO_AT_ONCE, or Alpha with SUBTRACT")
     cuba = part.synaptic_decay is not None and part.inhibitory_decay is None
     _require(
         cuba or part.conduction is Conduction.JUMPED, f"{what}: conduction", "is for CuBa-LIF only"
@@ -1049,6 +1050,8 @@ def _check_lif(what: str, part: LIF) -> None:
             f"{what}: Alpha",
             "goes with the resets NONE, SUBTRACT, ZERO_DISCARD and no further switch",
         )
+        given = part.reset_to is not None or part.reset is not Reset.SUBTRACT
+        _require(given, f"{what}: Alpha", "with SUBTRACT needs reset_to")
     _check_range(f"{what}: max_spikes", part.max_spikes, 1, MAX_SPIKES)
     if part.max_spikes > 1:
         fits = part.fire is Fire.REACHES and part.adaptation is None

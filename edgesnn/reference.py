@@ -335,7 +335,7 @@ class State:
             if p.membrane_bias is not None:
                 x = sat(x + p.membrane_bias, CURRENT_BITS)
         if p.inhibitory_decay is not None:
-            w = self._alpha(p, current, r, subtracted)
+            w = self._alpha(p, current, r)
         else:
             u = decayed(v, p.decay, p.rule)
             if reset is Reset.SUBTRACT:
@@ -390,18 +390,20 @@ class State:
         threshold = self.threshold[p.name] = sat(p.threshold + a + raised, CURRENT_BITS)
         return threshold, before if adaptation.old else threshold
 
-    def _alpha(
-        self, p: LIF, current: Int64Array, r: Int64Array, subtracted: Int64Array
-    ) -> Int64Array:
+    def _alpha(self, p: LIF, current: Int64Array, r: Int64Array) -> Int64Array:
         """The membrane of Alpha neurons: the sum of a rising and a falling current."""
         assert p.inhibitory_decay is not None
-        i, h = self.synapse[p.name], self.inhibition[p.name]
-        h = decayed(h, p.inhibitory_decay, p.rule) - current
-        h = sat(h, min(p.state_bits, SYNAPSE_BITS))
-        keep = 1 - r if p.reset is Reset.ZERO_DISCARD else np.ones_like(r)
-        self.synapse[p.name], self.inhibition[p.name] = keep * i, keep * h
-        w = keep * (i + h)
-        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, p.state_bits)
+        n = min(p.state_bits, SYNAPSE_BITS)
+        i, before = self.synapse[p.name], self.inhibition[p.name]
+        h = sat(decayed(before, p.inhibitory_decay, p.rule) - current, n)
+        w = i + h
+        if p.reset is Reset.ZERO_DISCARD:
+            i, h, w = (1 - r) * i, (1 - r) * h, (1 - r) * w
+        elif p.reset_to is not None:
+            w = w + r * decayed(before, p.decay, p.rule)
+            i, h = sat(i - r * p.reset_to, n), (1 - r) * h
+        self.synapse[p.name], self.inhibition[p.name] = i, h
+        return sat(w, p.state_bits)
 
     def _read_out(self) -> None:
         readout = self.graph.readout

@@ -96,6 +96,8 @@ def lif(dice: Dice, name: str, size: int) -> LIF:
     elif kind == "alpha":
         reset = dice.pick(Reset.NONE, Reset.SUBTRACT, Reset.ZERO_DISCARD)
         values["inhibitory_decay"] = decay(dice, size, rule)
+        if reset is Reset.SUBTRACT:
+            values["reset_to"] = dice.one_or_all(np.int32, size, -1000, 5000)
     elif kind == "multi":
         reset = dice.pick(Reset.SUBTRACT_AT_ONCE, Reset.ZERO_AT_ONCE)
         fire = Fire.REACHES

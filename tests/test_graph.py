@@ -565,6 +565,7 @@ ADAPTS = Adaptation(u16(HALF), i32(1))
         ({**ALPHA, "conduction": Conduction.DECAYED}, "conduction is for CuBa-LIF only"),
         ({"membrane_bias": i32(1)}, "membrane_bias is for CuBa-LIF only"),
         ({"inhibitory_decay": u16(HALF)}, "Alpha needs a synaptic_decay too"),
+        ({**ALPHA, "reset": Reset.SUBTRACT}, "Alpha with SUBTRACT needs reset_to"),
         ({**ALPHA, "reset": Reset.ZERO}, "Alpha goes with the resets NONE, SUBTRACT, ZERO_DISCARD"),
         ({**ALPHA, "floor": i32(0)}, "and no further switch"),
         ({"max_spikes": 0}, "max_spikes is not in 1..32767"),

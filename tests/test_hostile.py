@@ -446,7 +446,7 @@ def one_parameter_for_all() -> Graph:
                 adaptation=Adaptation(share, ints(np.int32, 5), refractory=share),
             ),
             LIF(
-                "alpha", share, **common, reset=Reset.SUBTRACT,
+                "alpha", share, **common, reset=Reset.SUBTRACT, reset_to=ints(np.int32, 5),
                 synaptic_decay=share, inhibitory_decay=ints(np.uint16, 9000),
             ),
             LIF(

@@ -316,7 +316,9 @@ CASES = {
         *between(RULES, "xylo.above[1]", 0, MEMBRANE - 2, BOUND, "xylo.reset = 5; "),
     ],
     "Alpha": [
-        *only(ADAPT, "alpha.reset", 0, 1, 3),
+        *only(ADAPT, "alpha.reset", 0, 3),
+        *all_of(ADAPT, TAKEN, "alpha.reset = 1; alpha.reset_to = above"),
+        *all_of(ADAPT, FORMAT, "alpha.reset_to = above", "alpha.reset = 3; alpha.reset_to = above"),
         *only(ADAPT, "alpha.conduction alpha.bits", 0),
         *only(ADAPT, "alpha.max_spikes", 1),
         *all_of(ADAPT, FORMAT, "alpha.synaptic_decay = 0", "alpha.membrane_bias = above"),

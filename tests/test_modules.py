@@ -68,9 +68,7 @@ def traces() -> dict[str, Trace]:
     return found
 
 
-# snnTorch's Alpha has a rule of its own for "subtract"
-REFUSED = [name for name in traces() if name.endswith("/alpha-subtract")]
-NAMES = [name for name in traces() if name not in REFUSED]
+NAMES = list(traces())
 
 
 def differences(network: Network, trace: Trace) -> dict[str, int]:
@@ -97,12 +95,6 @@ def test_the_integers_report_their_own_agreement(name: str, tmp_path: Path) -> N
     assert report.profile == f"{trace.network(tmp_path).profile.framework} {trace.version}"
     assert min(report.spike_agreement.values()) > 0.8
     assert {layer.verdict.value for layer in report.layers} <= {"exact", "approximated"}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_rule_that_the_graph_has_not_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(EdgesnnError, match=r"layer 'n1'.*Alpha.*not supported"):
-        traces()[name].network(tmp_path)
 
 
 # ---- layers between neurons ----

@@ -87,7 +87,7 @@ def test_int8_outputs_are_the_kernels_to_the_bit(name: str, profile: str, tmp_pa
     operations = read_tflite_file(tmp_path / "model.tflite")[1]
     last = next(x for x in reversed(operations) if x.kind not in tflite.LAST)
     theirs = golden()[f"{name}/{profile}"].reshape(ours.shape).astype(int)
-    assert len(np.unique(theirs)) > 30
+    assert len(np.unique(theirs)) > 20
     np.testing.assert_array_equal(ours + int(last.output.zero[0]), theirs)
     if profile != "xnnpack":
         assert {layer.verdict for layer in conversion.report.layers} == {Verdict.EXACT}
@@ -201,7 +201,7 @@ def test_sums_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_the_original_runs_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     (tmp_path / "model.tflite").write_bytes(tflite_files.head(3))
-    frames = golden()["head/input"].reshape(100, 1, -1)
+    frames = golden()["head/input"].reshape(80, 1, -1)
     np.save(tmp_path / "x.npy", frames)
     words = ["convert", str(tmp_path / "model.tflite"), "--calibrate", str(tmp_path / "x.npy")]
     done = CliRunner().invoke(main, [*words, "--json"], catch_exceptions=False)

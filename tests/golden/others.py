@@ -91,7 +91,7 @@ def _files() -> dict[str, bytes]:
 
 
 def _frames(shape: Any) -> np.ndarray:
-    return np.random.default_rng(0).integers(-128, 128, (100, *shape[1:])).astype(np.int8)
+    return np.random.default_rng(0).integers(-128, 128, (80, *shape[1:])).astype(np.int8)
 
 
 def litert() -> tuple[str, Arrays]:
