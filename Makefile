@@ -119,21 +119,22 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 
 # the frameworks whose arithmetic tests/golden holds, each in an environment of its own
 GOLDEN := snntorch-0.9.1 snntorch-1.0.0 spikingjelly-2.0.0 norse-1.1.0 sinabs-3.1.3 rockpool-3.1.0 \
-	brevitas-0.13.4 ai-edge-litert-2.3.0 keras-3.15.1 nir-0.2.0 nir-1.0.8
+	brevitas-0.13.4 ai-edge-litert-2.3.0 tflite-micro-0.dev20261023182759 tensorflow-cpu-2.21.0 \
+	keras-3.15.1 nir-0.2.0 nir-1.0.8
 
 .PHONY: golden
 golden: $(VENV)/demo.stamp $(GOLDEN:%=build/golden/%/installed.stamp) ## Make tests/golden anew with pinned frameworks; fails where it differs
 	@for made in $(GOLDEN); do \
 	python=build/golden/$$made/bin/python traces=build/golden/$$made/traces; rm -rf $$traces; \
-	case $$made in brevitas-*|ai-*|keras-*|nir-*) script=others.py;; *) script=modules.py;; esac; \
+	case $$made in brevitas-*|ai-*|tflite-*|tensorflow-*|keras-*|nir-*) script=others.py;; *) script=modules.py;; esac; \
 	$$python -W ignore tests/golden/$$script $${made%-*} $$traces || exit; \
 	case $$made in snntorch-*) $$python tests/golden/make.py $$traces || exit;; esac; done
 	$(RUN)/python tests/golden/compare.py $(GOLDEN:%=build/golden/%/traces)
 
 build/golden/%/installed.stamp:
 	$(PYTHON) -m venv build/golden/$*
-	build/golden/$*/bin/pip install --quiet numpy $(if $(filter nir-% ai-%,$*),,torch==2.13.0) $(shell echo $* | sed 's/-\([0-9.]*\)$$/==\1/') \
-		$(if $(filter ai-edge-litert-%,$*),tflite==2.18.0) $(if $(filter keras-% nir-%,$*),h5py)
+	build/golden/$*/bin/pip install --quiet numpy $(if $(filter nir-% ai-% tflite-% tensorflow-%,$*),,torch==2.13.0) $(shell echo $* | sed 's/-\([0-9][^-]*\)$$/==\1/') \
+		$(if $(filter ai-% tflite-%,$*),tflite==2.18.0) $(if $(filter keras-% nir-%,$*),h5py)
 	@touch $@
 
 .PHONY: count

@@ -10,11 +10,16 @@ the integers that Loihi computes with. In each step, with `rz(x, d) = sign(x) * 
            a = rz(a, thDecay);  q = rz(q, refDecay);  T = 64 * vThMant + a
            s = [v - q >= T];  q += 2 * T * s;  a += 64 * vThStep * s
 
+    SDNN:  c = c + W s;  d = max(c + bias, 0) - e;  s = d >> 6 and e = e + d where |d| >= vThMant
+
+(sigma-delta: messages s of 6 binary places, all else of 12, as Lava's `SigmaDelta` has it that
+lava-dl's `netx` makes of a file, lava/proc/sdn/models.py; an input layer sends the changes of its
+frames, and of a layer with `sigma_output` c is the answer.)
 (`slayer/neuron/{cuba,alif}.py`, `slayer/neuron/dynamics`.) Which of CUBA's two fire tests holds is
 not in the file: Lava's own LIF and the lava-dl named above (which adds `threshold_eps`) spike
-above the threshold, profile `lava-dl`; lava-dl before `threshold_eps` spikes where it is reached,
-profile `lava-dl-early`. Of lava-dl's Oxford example, the spikes that Lava made hold to the one and
-those that SLAYER made to the other, without a difference.
+above the threshold, profile `lava-dl` (and `netx`); lava-dl before `threshold_eps` spikes where it
+is reached, profile `lava-dl-early`. Of lava-dl's Oxford example, the spikes that Lava made hold to
+the one and those that SLAYER made to the other, without a difference.
 
 A layer's spikes are seen one step later
 (`delay_shift`, which is not in the file and is lava-dl's default), and `delay`, one an output
@@ -27,6 +32,7 @@ layer behind a map are reordered, and so must frames be.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +45,23 @@ from edgesnn.converters.maps import graph_map, spread
 from edgesnn.converters.maps import kernel as placed
 from edgesnn.errors import EdgesnnError, FormatError, ModelError
 from edgesnn.graph import (
+    CURRENT_BOUND,
+    DECAY_ONE,
     LIF,
+    Activation,
     Adaptation,
     AnalogInput,
     Conv,
     DecayRule,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     Graph,
     Input,
+    Integrator,
     Population,
+    Potential,
     Projection,
     Reset,
     SpikeCount,
@@ -61,25 +73,23 @@ from edgesnn.network import Conversion, FidelityReport, LayerReport, Verdict
 from edgesnn.sources import Options, Source
 
 STATE_PLACES = 6
+# of sigma-delta: of messages, and of the states below them
+MESSAGE_PLACES, MESSAGE_BITS, LEAST_MESSAGE_BITS = 6, 16, 10
 INPUT_PLACES = 5
 KEPT = 1 << 12
 SELFTEST_STEPS = 16
-FIRES = {"lava-dl": Fire.ABOVE, "lava-dl-early": Fire.REACHES}
+FIRES = {"lava-dl": Fire.ABOVE, "lava-dl-early": Fire.REACHES, "netx": Fire.ABOVE}
 Shape = tuple[int, int, int]
 IntArray = npt.NDArray[np.int64]
 
-_GRADED = (
-    "sigma-delta neurons send by how much their activation has changed once that passes a "
-    "threshold, and neurons of the graph send spikes or whole states: train it with CUBA or ALIF"
-)
 _RESONANT = (
     "resonators rotate a membrane of two parts, and neurons of the graph have one: train it with "
     "CUBA or ALIF"
 )
 # neurons that lava-dl exports and the graph has no rule for, and why
 REFUSED = {
-    "SDNN": _GRADED, "S4D": _GRADED, "RF": _RESONANT, "RF_IZ": _RESONANT, "ADRF": _RESONANT,
-    "ADRF_IZ": _RESONANT, "RF_PHASE": _RESONANT,
+    "S4D": "state space models have a complex state: train it with SDNN", "RF": _RESONANT,
+    "RF_IZ": _RESONANT, "ADRF": _RESONANT, "ADRF_IZ": _RESONANT, "RF_PHASE": _RESONANT,
 }  # fmt: skip
 
 
@@ -143,6 +153,9 @@ class _Builder:
         self.shape = self._shape(where, layer)
         if "neuron" not in layer:
             return
+        if _kind(layer) == "SDNN":
+            self._changing_input(where, layer)
+            return
         # z = q(x) * weight + bias, with q to 8 bits of 1/32 (slayer/block/base.py AbstractInput,
         # slayer/neuron/base.py quantize_8bit), where the scale is lava-dl's default of 64
         size = math.prod(self.shape)
@@ -164,6 +177,95 @@ class _Builder:
             f"'{where}' takes values in eight bits of 1/32, as lava-dl does at its default scale "
             "of 64, which the file does not say"
         )
+
+    def _changing_input(self, where: str, layer: Tree) -> None:
+        """Frames of 1/64, of which the changes go on (`AbstractInput`, Lava's `Delta`)."""
+        assert self.shape is not None
+        for key, plain in (("weight", 64), ("bias", 0)):
+            if np.any(self._integers(where, layer, key, plain) != plain):
+                raise ModelError(f"{self.path}: '{where}/{key}' scales the input: not supported")
+        size, source = math.prod(self.shape), _map(self.shape)
+        # quantize_8bit clips to -256..255 of 1/64
+        self.input = AnalogInput("input", np.full(size, STATE_PLACES, np.int8), bits=9)
+        entering = SumPool("input", "layer0", Window(source, source, (1, 1)), 2 * MESSAGE_PLACES)
+        self._changing(where, layer, self.shape, [entering], leaks=True)
+        self.remarks.append(f"'{where}' takes values of 1/64 from -256 to 255, as lava-dl does")
+
+    def _changing(
+        self,
+        where: str,
+        layer: Tree,
+        shape: tuple[int, ...],
+        entering: list[Projection],
+        *,
+        leaks: bool = False,
+    ) -> None:
+        """Sigma-delta neurons; of an input, what they change by alone."""
+        neuron, inside = layer["neuron"], f"{where}/neuron"
+        assert isinstance(neuron, dict)
+        known = {"type", "activation", "vThMant", "sigma_output", "messageBits"}
+        unknown = sorted(set(neuron) - known)
+        if unknown:
+            raise ModelError(f"{self.path}: '{inside}/{unknown[0]}' is not known: not supported")
+        activation = _text(neuron.get("activation"))
+        if activation not in ("relu", "") and not leaks:
+            raise ModelError(f"{self.path}: '{inside}/activation' is {activation!r}, not 'relu'")
+        if "delay" in layer:
+            raise ModelError(f"{self.path}: '{where}/delay' delays messages: not supported")
+        places, size = 2 * MESSAGE_PLACES, math.prod(shape)
+        sums = bool(np.any(neuron.get("sigma_output", False)))
+        if sums and np.any(self._integers(where, layer, "bias", 0)):
+            raise ModelError(f"{self.path}: '{where}/bias' of a layer with sigma_output")
+        delta = None
+        if not sums:
+            threshold = self._per_channel(inside, neuron, "vThMant", shape) << places
+            bias = self._per_channel(where, layer, "bias", shape, default=0) << places
+            delta = Delta(_bounded(self.path, inside, threshold), _bounded(self.path, where, bias))
+        name = entering[0].target
+        made = Integrator(
+            name,
+            np.full(1, 0 if leaks else DECAY_ONE, np.uint16),
+            np.zeros(size, np.int32),
+            MESSAGE_PLACES,
+            MESSAGE_BITS,
+            Activation.IDENTITY if leaks or sums else Activation.RELU,
+            delta=delta,
+        )
+        self.projections[name] = entering
+        self.source, self.shape = name, shape
+        self.populations.append([made])
+        what = f"{size} neurons '{name}', " + ", ".join(type(p).__name__ for p in entering)
+        self.reports.append(LayerReport(where, what, Verdict.EXACT))
+        self._fit(where, entering)
+
+    def _fit(self, where: str, entering: list[Projection]) -> None:
+        """Narrow the messages that enter by windows until no sum of them can pass the bound."""
+        windows = [p for p in entering if not isinstance(p, Dense)]
+        if len(self.populations) < 2 or not windows:
+            return
+        (source,) = self.populations[-2]
+        if not isinstance(source, Integrator) or source.delta is None:
+            return
+        bits, most = MESSAGE_BITS, CURRENT_BOUND >> 7
+        reach = sum(
+            int(math.prod(p.weights.shape[:3])) << p.shift if isinstance(p, Conv)
+            else math.prod(p.window.kernel) << max(p.shift - 7, 0)
+            for p in windows if isinstance(p, (Conv, SumPool))
+        )  # fmt: skip
+        while reach << (bits - 1) >= most and bits >= LEAST_MESSAGE_BITS:
+            bits -= 1
+        if bits < LEAST_MESSAGE_BITS:
+            raise ModelError(
+                f"{self.path}: '{where}' adds up {reach} weights, of which no sum is proved to fit "
+                "30 bits: use fewer channels in front of it"
+            )
+        if bits < source.bits:
+            self.populations[-2] = [replace(source, bits=bits)]
+            limit = 1 << (bits - 1 - MESSAGE_PLACES)
+            reason = f"a change by more than {limit} at once is cut to it, so that sums fit 30 bits"
+            self.reports[-2] = replace(
+                self.reports[-2], verdict=Verdict.APPROXIMATED, reason=reason
+            )
 
     def _flatten(self, where: str, layer: Tree) -> None:
         pass  # a dense layer behind a map reorders its weights itself
@@ -284,6 +386,14 @@ class _Builder:
         assert self.shape is not None
         if self.input is None:
             self.input = SpikeInput("input", math.prod(self.shape))
+        if _kind(layer) == "SDNN":
+            if recurrent is not None:
+                raise ModelError(f"{self.path}: '{where}' is recurrent and SDNN: not supported")
+            if isinstance(self.input, SpikeInput) and not self.populations:
+                raise ModelError(f"{self.path}: SDNN needs an input layer of its own: export it")
+            parts = self._synapses(where, self.source, name, weight, window, groups, 0)
+            self._changing(where, layer, shape, parts)
+            return
         bias = self._per_channel(where, layer, "bias", shape, default=0)
         populations: list[Population] = [self._neurons(where, name, layer, shape, bias, constant)]
         entering = self._synapses(where, self.source, name, weight, window, groups, places)
@@ -317,7 +427,7 @@ class _Builder:
         if kind not in ("CUBA", "LOIHI", "ALIF"):
             raise ModelError(
                 f"{self.path}: '{inside}/type' is {kind!r}, which is not supported: there is CUBA, "
-                "LOIHI and ALIF"
+                "LOIHI, ALIF and SDNN"
             )
         for key, plain in (("gradedSpike", 0), ("refDelay", 1), ("weight_exp", 0)):
             if np.any(self._integers(inside, neuron, key, default=plain) != plain):
@@ -378,7 +488,8 @@ class _Builder:
     ) -> list[Projection]:
         """Projections of int8 weights whose sum is the weight, times 2**places, exactly."""
         parts: list[Projection] = []
-        for part, shift in _int8_parts(self.path, where, weight):
+        # messages are wide: the graph's bound on their sums counts every place of a shift
+        for part, shift in _int8_parts(self.path, where, weight, even=places > 0):
             shift += places
             if window is None:
                 parts.append(Dense(source, target, part, shift))
@@ -421,6 +532,9 @@ class _Builder:
             ]
             self.populations.append([relay])
         # of the last two, neither lags behind the other: the relay stands behind its source
+        changing = any(isinstance(p, Integrator) for layer in self.populations for p in layer)
+        if changing:
+            return self._of_changes()
         order = list(reversed(self.populations))
         if len(answer) > 1:
             order = [order[1], order[0], *order[2:]]
@@ -447,6 +561,36 @@ class _Builder:
             self.path.name, self.profile, tuple(self.reports), remarks=tuple(remarks)
         )
         return Conversion(reference.with_selftest(graph, frames), report)
+
+    def _of_changes(self) -> Conversion:
+        """Of sigma-delta neurons, whose layers lag in Lava alone (`AbstractSDRelu`)."""
+        assert self.input is not None
+        if FIRES[self.profile] is Fire.REACHES:
+            raise ModelError(f"sigma-delta neurons have no profile '{self.profile}': leave it out")
+        populations = [p for layer in self.populations for p in layer]
+        last = populations[-1]
+        if not all(isinstance(p, Integrator) for p in populations):
+            raise ModelError("sigma-delta neurons beside others are not supported")
+        if isinstance(last, Integrator) and last.delta is not None:
+            raise ModelError("its last layer sends changes: end with sigma_delta.Output")
+        if self.profile == "netx":
+            populations.reverse()
+            said = "layers lag by one step each, as where Lava runs them"
+        else:
+            said = "layers do not lag, as lava-dl trains them; --profile netx: as Lava runs them"
+        graph = Graph(
+            self.input, tuple(populations),
+            tuple(p for q in populations for p in self.projections[q.name]),
+            Potential(last.name),
+        )  # fmt: skip
+        remarks = [said, *self.remarks]
+        if any(isinstance(p, (Conv, SumPool)) for p in graph.projections):
+            remarks.append("frames of maps lie (height, width, channel), channel fastest")
+        frames = np.random.default_rng(0).integers(-64, 65, (SELFTEST_STEPS, self.input.size))
+        report = FidelityReport(
+            self.path.name, self.profile, tuple(self.reports), remarks=tuple(remarks)
+        )
+        return Conversion(reference.with_selftest(graph, frames.astype(np.int16)), report)
 
     # ---- values ----
 
@@ -497,6 +641,12 @@ class _Builder:
         return shape
 
 
+def _kind(layer: Tree) -> str:
+    """The type of a layer's neurons."""
+    neuron = layer.get("neuron")
+    return _text(neuron.get("type")) if isinstance(neuron, dict) else ""
+
+
 def _text(value: object) -> str:
     """The text of a scalar, or of an array of one."""
     if isinstance(value, list) and len(value) == 1:
@@ -514,10 +664,17 @@ def _spread(values: IntArray, shape: tuple[int, ...]) -> IntArray:
     return spread(values, (*shape, 1) if len(shape) == 2 else shape)
 
 
-def _int8_parts(path: Path, where: str, weight: IntArray) -> list[tuple[npt.NDArray[np.int8], int]]:
-    """int8 arrays and shifts whose sum is a weight, exactly: one, but for odd weights past 127."""
+def _int8_parts(
+    path: Path, where: str, weight: IntArray, even: bool
+) -> list[tuple[npt.NDArray[np.int8], int]]:
+    """int8 arrays and shifts whose sum is a weight, exactly: one, but for odd weights past 127.
+
+    With `even` every power of 2 in them becomes a shift, otherwise only what does not fit.
+    """
     shift = 0
     while weight.any() and shift < STATE_PLACES and not np.any(weight & 1):
+        if not even and np.abs(weight).max() < 128:
+            break
         weight, shift = weight >> 1, shift + 1
     if weight.min(initial=0) >= -128 and weight.max(initial=0) <= 127:
         return [(weight.astype(np.int8), shift)]
@@ -548,7 +705,7 @@ def _recognises(path: Path) -> bool:
 
 SOURCE = Source(
     name="lava",
-    describes="lava-dl .net (HDF5), CUBA and ALIF: already integer, taken over exactly",
+    describes="lava-dl .net (HDF5), CUBA, ALIF and SDNN: already integer, taken over exactly",
     recognises=_recognises,
     read=read_lava,
     profiles=tuple(FIRES),

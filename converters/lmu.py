@@ -25,6 +25,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ from edgesnn.network import (
 from edgesnn.sources import Options, Source
 
 Float64Array = npt.NDArray[np.float64]
+# what zipfile answers to an archive that is not whole
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError)
 LARGEST_CONFIG = 1 << 24
 MAX_ORDER = 1024
 PASSED = ("Dropout", "Activation", "InputLayer", "Masking", "Softmax")
@@ -304,7 +307,7 @@ def _keras(path: Path) -> tuple[dict[str, Any], Tree]:
             content = archive.read(inner)
     except OSError as error:
         raise MissingError(f"cannot read {path}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
+    except (*BROKEN, KeyError, RuntimeError, NotImplementedError) as error:
         raise FormatError(f"{path} is no whole .keras file ({error}): save it again") from None
     return _json(path, text), read_hdf5(path, content)
 

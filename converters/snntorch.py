@@ -13,8 +13,8 @@ and the reset. With `reset_delay=True`, snnTorch's default, it takes effect one 
 others it loses it. With `reset_delay=False` "zero" clears the membrane at once, and "subtract" does
 with one more subtraction where the residue is still above the threshold (`Reset.SUBTRACT_RESIDUE`).
 `Synaptic` before 0.9.4 and `RSynaptic` of all these versions reset a variable that is thrown away,
-so that they behave as with `reset_delay=True`. `Alpha` with "subtract" has a rule of its own and is
-refused.
+so that they behave as with `reset_delay=True`. `Alpha` with "subtract" has a rule of its own: one
+step late the threshold is taken off e, h before this step is added to v, and h is cleared.
 
 Of the file: `beta`, `alpha`, `threshold`, `graded_spikes_factor`, `reset_mechanism_val`,
 `recurrent.weight`, `recurrent.bias`, `V`, `R`, `C`, `time_step`. Of the description: `reset_delay`
@@ -79,12 +79,6 @@ def _reset(layer: Layer, version: str) -> Reset:
     release = _release(version)
     thrown_away = layer.kind == "RSynaptic" or (layer.kind == "Synaptic" and release < (0, 9, 4))
     mechanism = _mechanism(layer)
-    if layer.kind == "Alpha" and mechanism == MECHANISMS["subtract"]:
-        raise ModelError(
-            f"{layer.called}: Alpha of snnTorch with reset 'subtract' takes the threshold off one "
-            "current, clears the other and adds it to the membrane: not supported, train it with "
-            "'zero'"
-        )
     if delayed or thrown_away:
         zero = Reset.ZERO if layer.kind == "Leaky" else Reset.ZERO_DISCARD
         return (Reset.SUBTRACT, zero, Reset.NONE)[mechanism]
@@ -108,7 +102,13 @@ def _neurons(layer: Layer, version: str) -> Neurons:
         step = layer.value("time_step", 1.0)
         resistance, capacitance = layer.value("R", 1.0), layer.value("C", 1.0)
         layer.optional("beta")  # only sets C
-        rule["beta"] = np.clip(1 - step / (resistance * capacitance), 0, 1)
+        kept = 1 - step / (resistance * capacitance)
+        if np.any(kept < 0) or np.any(kept > 1):
+            raise ModelError(
+                f"{layer.called}: Lapicque with R C below time_step (beta below 0.368) turns the "
+                "sign of its membrane in every step: not supported, train it with a larger beta"
+            )
+        rule["beta"] = kept
         made.gain = step / capacitance
         return made
     rule["beta"] = _decay(layer, "beta")
@@ -120,6 +120,8 @@ def _neurons(layer: Layer, version: str) -> Neurons:
             raise ModelError(f"{layer.called}: Alpha needs 1 > alpha > beta > 0")
         made.gain = np.log(alpha) / (np.log(beta) - np.log(alpha)) + 1
         rule |= {"inhibitory": beta, "beta": np.zeros(())}
+        if rule["reset"] is Reset.SUBTRACT:
+            rule |= {"beta": 1 / made.gain, "reset_to": made.gain * rule["threshold"]}
     if layer.kind in ("RLeaky", "RSynaptic"):
         weight = layer.optional("recurrent.weight")
         if weight is not None:

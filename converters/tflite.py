@@ -1,23 +1,27 @@
 """TensorFlow Lite: int8 models with identical requantisation, float ReLU models as they are.
 
-Of int8 models (tensorflow/lite/kernels/internal/common.h, docs "8-bit quantization
-specification"), with x, y the int8 of input and output, z their zero points and M a multiplier of
-31 bits for each channel:
+Of int8 models (docs "8-bit quantization specification"), with x, y the int8 of input and output and
+z their zero points,
 
-    acc = bias + sum(w * (x - z_x));  y = clamp(z_y + round(acc * M * 2**-n))
+    acc = bias + sum(w * (x - z_x));  y = clamp(z_y + round(acc * scale))
 
-rounded twice, half up at 31 bits and half away from 0 at n. y is then a staircase in acc with at
-most 255 steps. Here a neuron without memory that spikes several times a step climbs it:
+How that is rounded differs, as LiteRT 2.3.0 shows when it is run (`tests/golden/others.py`):
 
-    s = min(((acc << places) + bias) // threshold, most)         (`edgesnn.graph.LIF.max_spikes`)
+* the reference kernels round twice, half up at 31 bits and then half away from 0
+  (tensorflow/lite/kernels/internal/common.h, `MultiplyByQuantizedMultiplier`), but in
+  `FULLY_CONNECTED`, which since TensorFlow 2.20 rounds a double once, half away from 0: profile
+  `litert`. TensorFlow Lite Micro and earlier versions round all twice: `tflm`;
+* XNNPACK, which the interpreter in Python takes where it is not told otherwise, multiplies in
+  float32 and rounds half to even: `xnnpack`. Average pooling, `RELU` and `QUANTIZE` do not differ.
 
-s is y above its lower bound. For every channel, bias and threshold are searched for such that each
-step that acc can reach lies exactly where TFLite's does, which is then proved for all of them, and
-the verdict is exact. Where the graph's 30 bits leave no such pair, the verdict says which share of
-the sums rounds to the number beside. What of a model is kept: `FULLY_CONNECTED`, `CONV_2D`,
-`DEPTHWISE_CONV_2D`, `AVERAGE_POOL_2D`, `RELU`, `RELU6`, `QUANTIZE`, `RESHAPE` and the like;
-`SOFTMAX`, `LOGISTIC` and `DEQUANTIZE` at the end, which keep the order of the classes, are left
-out. The frames are the int8 values of the model's input.
+Here an integrator without memory has y - z_y by an `edgesnn.graph.Requantization`. Its multiplier
+is the kernel's, or one a little beside it where the kernel computes in floating point, and it is
+proved that it gives the kernel's y for every sum that the layer can reach; where none is found the
+verdict says which share of the sums rounds to the number beside. What of a model is kept:
+`FULLY_CONNECTED`, `CONV_2D`, `DEPTHWISE_CONV_2D`, `AVERAGE_POOL_2D`, `MEAN` of whole maps, `PAD` in
+front of a convolution, `RELU`, `RELU6`, `QUANTIZE`, `RESHAPE` and the like; `SOFTMAX`, `LOGISTIC`
+and `DEQUANTIZE` at the end, which keep the order of the classes, are left out. The frames are the
+int8 values of the model's input.
 
 Float models of dense and convolution layers with ReLU become integrators with ReLU, for `convert
 --spikes` to turn into spiking neurons.
@@ -45,18 +49,25 @@ from edgesnn.converters.tflite_file import (
     read_tflite_file,
 )
 from edgesnn.errors import FormatError, MissingError, ModelError
-from edgesnn.graph import CURRENT_BOUND, MAX_SHIFT, Fire, PotentialMode, Reset
+from edgesnn.graph import CURRENT_BOUND, MAX_SHIFT, PotentialMode
 from edgesnn.network import Conversion, FidelityReport, LayerReport, Network, Verdict
 from edgesnn.sources import Options, Source
 
 IntArray = npt.NDArray[np.int64]
-PROFILE = net.Profile("TensorFlow Lite", "")
+BoolArray = npt.NDArray[np.bool_]
+LITERT, TFLM, XNNPACK = "litert", "tflm", "xnnpack"
+PROFILES = {
+    LITERT: "TensorFlow Lite, the reference kernels of LiteRT",
+    TFLM: "TensorFlow Lite Micro",
+    XNNPACK: "TensorFlow Lite, XNNPACK",
+}
 LAST = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")
 POINTWISE = ("RELU", "RELU6", "QUANTIZE")
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
-SUPPORTED = (*WEIGHTED, "AVERAGE_POOL_2D", *POINTWISE, *RESHAPES, *LAST, "DEQUANTIZE")
-# thresholds are tried so far on either side of the multiplier's own
-TRIED = 12
+POOLS = ("AVERAGE_POOL_2D", "MEAN")
+SUPPORTED = (*WEIGHTED, *POOLS, "PAD", *POINTWISE, *RESHAPES, *LAST, "DEQUANTIZE")
+# multipliers are tried so far beside the kernel's own
+TRIED = 64
 # what is proved for every channel, and what a window sees, stays in memory
 MOST_ROWS, MOST_SEEN = 4096, 1 << 24
 # accumulators of 8-bit layers have 32 bits
@@ -88,16 +99,19 @@ def read_tflite(path: Path, options: Options) -> Conversion | Network:
     if not operations or any(x.kind in (*LAST, "DEQUANTIZE") for x in operations):
         raise ModelError(f"{path} has {' and '.join(LAST)} elsewhere than at its end")
     if given.dtype == np.float32:
+        if options.profile is not None:
+            raise FormatError(f"{path} is a model of floats: leave --profile out")
         return _Floats(path, given, remarks).network(operations)
-    return _Integers(path, given, remarks).conversion(operations)
+    return _Integers(path, given, remarks, options.profile or LITERT).conversion(operations)
 
 
-def original(path: Path, frames: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The labels that TensorFlow Lite's own reference kernels give.
+def original(path: Path, frames: npt.NDArray[Any], options: Options) -> npt.NDArray[np.int64]:
+    """The labels that LiteRT's reference kernels give, or XNNPACK where that is the profile.
 
     Args:
         path: the file.
         frames: (samples, 1, channels), what the model's input takes.
+        options: whose `profile` it is.
 
     Returns:
         (samples,) labels.
@@ -118,9 +132,9 @@ def original(path: Path, frames: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     if frames.shape[1] != 1:
         raise FormatError("the original is run on recordings of one frame: cut them with --steps 1")
     try:
-        made = lite.Interpreter(
-            str(path), experimental_op_resolver_type=lite.OpResolverType.BUILTIN_REF
-        )
+        kinds = lite.OpResolverType
+        kind = kinds.AUTO if options.profile == XNNPACK else kinds.BUILTIN_REF
+        made = lite.Interpreter(str(path), experimental_op_resolver_type=kind)
         made.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise FormatError(f"{path} is refused by the interpreter: {error}") from None
@@ -152,7 +166,7 @@ def multiplier(real: float) -> tuple[int, int]:
 def scaled(acc: IntArray, whole: IntArray, shift: IntArray) -> IntArray:
     """`MultiplyByQuantizedMultiplier`, which rounds twice."""
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    product = np.clip(acc << left, -LARGEST, LARGEST - 1) * whole
+    product: IntArray = np.clip(acc << left, -LARGEST, LARGEST - 1) * whole
     nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
     high = np.sign(nudged) * (np.abs(nudged) >> 31)
     mask = (np.int64(1) << right) - 1
@@ -167,18 +181,35 @@ def mean(total: IntArray, count: IntArray) -> IntArray:
     return rounded
 
 
+def times(acc: IntArray, real: npt.NDArray[np.floating[Any]]) -> IntArray:
+    """A product in floating point as XNNPACK rounds it, half to even, in the width of `real`."""
+    rounded: IntArray = np.rint(acc.astype(real.dtype) * real).astype(np.int64)
+    return rounded
+
+
+def times_away(acc: IntArray, real: npt.NDArray[np.float64]) -> IntArray:
+    """A product in doubles as C's `round` rounds it, half away from 0."""
+    product = acc * real
+    rounded: IntArray = (np.sign(product) * np.floor(np.abs(product) + 0.5)).astype(np.int64)
+    return rounded
+
+
 # ---- int8 ----
 
 
 @dataclass(frozen=True)
 class _Flow:
-    """What the chain emits: int8 values are `offset` above what the graph's part emits."""
+    """What the chain emits: int8 values are `offset` above what the graph's part emits.
+
+    `pad` is what a `PAD` puts around it: (top, left, bottom, right).
+    """
 
     name: str
     shape: tuple[int, ...]
     offset: int
-    most: int
+    bits: int
     tensor: Tensor
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def zero(self) -> int:
@@ -194,25 +225,26 @@ class _Flow:
 
 @dataclass(frozen=True)
 class _Staircase:
-    """The y that every neuron is to give: rows of neurons that share weights.
+    """The y that every neuron is to give: rows of neurons that share a multiplier.
 
     Attributes:
-        function: acc (rows, ...) -> y above its lower bound, before the upper one.
+        function: acc (rows, ...) -> y before it is clamped; never falls where acc rises.
         least, largest: (rows,) the acc that can be reached.
-        most: the upper bound.
+        low, high: what y is clamped to.
     """
 
     function: Callable[[IntArray], IntArray]
     least: IntArray
     largest: IntArray
-    most: int
+    low: int
+    high: int
 
     def steps(self) -> IntArray:
-        """(rows, most): the smallest acc that gives 1, 2, ... `most`; all beyond reach alike."""
-        shape = len(self.least), self.most
+        """(rows, n): the smallest acc that gives low + 1, low + 2, ... high; beyond reach alike."""
+        shape = len(self.least), self.high - self.low
         low: IntArray = np.broadcast_to(self.least[:, np.newaxis], shape).copy()
         high = np.broadcast_to(self.largest[:, np.newaxis] + 1, low.shape).copy()
-        wanted = np.arange(1, self.most + 1)
+        wanted = np.arange(self.low + 1, self.high + 1)
         while np.any(low < high):
             middle = (low + high) >> 1
             enough = self.function(middle) >= wanted
@@ -220,45 +252,22 @@ class _Staircase:
             high = np.where(enough, middle, high)
         return low
 
-
-def _climbed(
-    stairs: _Staircase, steps: IntArray, places: int, slope: npt.NDArray[np.float64]
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Threshold and bias of every row, (rows,) each, and by how many acc its steps lie elsewhere.
-
-    Step k is taken where `(acc << places) + bias >= k * threshold`.
-    """
-    first, beyond = stairs.least[:, None], stairs.largest[:, None] + 1
-    count = np.arange(1, stairs.most + 1)
-    # k * threshold - bias is to lie above what the acc below a step gives, up to what its own does
-    above = np.where(steps <= first, -(1 << 60), (steps - 1) << places)
-    upto = np.where(steps >= beyond, 1 << 60, steps << places)
-    nominal = np.maximum(1, np.rint(2.0**places / slope)).astype(np.int64)
-    off = np.full(len(steps), np.iinfo(np.int64).max)
-    threshold, bias = nominal.copy(), np.zeros_like(nominal)
-    for away in sorted(range(-TRIED, TRIED + 1), key=abs):
-        tried = np.maximum(1, nominal + away)
-        climbed = tried[:, None] * count
-        least, largest = (climbed - upto).max(axis=1), (climbed - above).min(axis=1) - 1
-        chosen = np.where(least <= largest, least, (least + largest) >> 1)
-        at = np.clip(-((chosen[:, None] - climbed) >> places), first, beyond)
-        away_by = np.abs(at - steps).sum(axis=1)
-        better = away_by < off
-        off = np.where(better, away_by, off)
-        threshold, bias = np.where(better, tried, threshold), np.where(better, chosen, bias)
-        if not off.any():
-            break
-    return threshold, bias, off
+    def climbed(self, steps: IntArray, function: Callable[[IntArray], IntArray]) -> BoolArray:
+        """(rows,): whether another function takes all the steps where this one does."""
+        wanted = np.arange(self.low + 1, self.high + 1)
+        taken = (steps > self.largest[:, np.newaxis]) | (function(steps) >= wanted)
+        early = (steps > self.least[:, np.newaxis]) & (function(steps - 1) >= wanted)
+        return np.asarray(np.all(taken & ~early, axis=1))
 
 
 class _Integers:
-    def __init__(self, path: Path, given: Tensor, remarks: list[str]) -> None:
+    def __init__(self, path: Path, given: Tensor, remarks: list[str], profile: str) -> None:
         if given.dtype != np.int8 or given.scale.size != 1:
             raise ModelError(f"the input of {path} is no int8 with one scale: quantise it to int8")
-        self.path, self.remarks, self.given = path, remarks, given
+        self.path, self.remarks, self.given, self.profile = path, remarks, given, profile
         size = math.prod(given.shape)
         self.input = g.AnalogInput("input", np.zeros(size, np.int8), (), 8)
-        self.flow = _Flow("input", given.shape, 0, 128, given)
+        self.flow = _Flow("input", given.shape, 0, 8, given)
         self.populations: list[g.Population] = []
         self.projections: list[g.Projection] = []
         self.layers: list[LayerReport] = []
@@ -266,11 +275,11 @@ class _Integers:
     def conversion(self, operations: list[Operation]) -> Conversion:
         for operation in operations:
             self._add(operation)
-        if not self.populations:
-            raise ModelError(f"{self.path} has no layer of weights, pooling or ReLU")
+        if not self.populations or any(self.flow.pad):
+            raise ModelError(f"{self.path} has no layer of weights, pooling or ReLU at its end")
         graph = g.Graph(
             self.input, tuple(self.populations), tuple(self.projections),
-            g.SpikeCount(self.populations[-1].name),
+            g.Potential(self.populations[-1].name),
         )  # fmt: skip
         given = self.given
         self.remarks.append(
@@ -278,7 +287,10 @@ class _Integers:
             f"{int(given.zero[0]):+d}"
         )
         report = FidelityReport(
-            self.path.name, str(PROFILE), tuple(self.layers), remarks=tuple(self.remarks)
+            self.path.name,
+            PROFILES[self.profile],
+            tuple(self.layers),
+            remarks=tuple(self.remarks),
         )
         frames = np.random.default_rng(0).integers(-128, 128, (4, self.input.size))
         return Conversion(reference.with_selftest(graph, frames.astype(np.int16)), report)
@@ -286,6 +298,9 @@ class _Integers:
     def _add(self, operation: Operation) -> None:
         out = operation.output
         if operation.kind in RESHAPES:
+            if any(self.flow.pad):
+                self.flow = _unsqueezed(operation, self.flow)
+                return
             if math.prod(out.shape) != math.prod(self.flow.shape):
                 raise ModelError(f"{operation.called} makes {out.shape} of {self.flow.shape}")
             self.flow = replace(self.flow, shape=out.shape)
@@ -294,16 +309,22 @@ class _Integers:
             raise ModelError(
                 f"{operation.called} gives no int8 with one scale: quantise the whole model to int8"
             )
-        low, high = _range(operation)
+        if operation.kind == "PAD":
+            self.flow = _padded(operation, self.flow)
+            return
+        if any(self.flow.pad) and operation.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            raise ModelError(f"{operation.called} follows a PAD, which only convolutions may")
         if operation.kind in WEIGHTED:
-            self._weighted(operation, low, high)
+            self._weighted(operation)
         elif operation.kind == "AVERAGE_POOL_2D":
-            self._pooled(operation, low, high)
+            self._pooled(operation)
+        elif operation.kind == "MEAN":
+            self._averaged(operation)
         else:
-            self._pointwise(operation, low, high)
+            self._pointwise(operation)
 
-    def _weighted(self, operation: Operation, low: int, high: int) -> None:
-        flow, out = self.flow, operation.output
+    def _weighted(self, operation: Operation) -> None:
+        flow = self.flow
         weight, bias = _constants(operation)
         if weight.dtype != np.int8 or weight.scale.size < 1 or np.any(weight.zero):
             raise ModelError(f"{operation.called} has weights that are no symmetric int8")
@@ -321,7 +342,8 @@ class _Integers:
             reach = np.abs(weight.data.astype(np.int64)).sum(axis=1)
         else:
             kernel = _kernel(operation, weight.data, flow.map[2])
-            window = _window(operation, flow.map, channels, (kernel.shape[0], kernel.shape[1]))
+            size = (kernel.shape[0], kernel.shape[1])
+            window = _window(operation, flow.map, channels, size, flow.pad)
             groups = flow.map[2] // kernel.shape[2]
             projection = g.Conv(flow.name, "", kernel, window, 0, groups)
             inside = net.window_places(window) >= 0
@@ -331,29 +353,46 @@ class _Integers:
             reach = np.abs(kernel.astype(np.int64)).sum(axis=(0, 1, 2))
         whole = np.zeros(channels, np.int64) if bias is None else bias.astype(np.int64)
         constant = whole + (flow.offset - flow.zero) * summed
-        # in float32, as TensorFlow Lite's for one scale; in doubles for one a channel
-        into = flow.tensor.scale[0]
-        if weight.scale.size == 1 and operation.kind == "FULLY_CONNECTED":
-            reals = np.full(channels, float(into * weight.scale[0]) / float(out.scale[0]))
-        else:
-            reals = float(into) * weight.scale.astype(np.float64) / float(out.scale[0])
-            reals = np.broadcast_to(reals, (channels,))
         furthest = reach * max(abs(-128 - flow.zero), abs(127 - flow.zero))
-        stairs = _requantising(reals, out, low, high, whole - furthest, whole + furthest)
-        self._neurons(operation, projection, constant, stairs, reals, low)
+        scales = np.broadcast_to(weight.scale, (channels,))
+        ends = whole - furthest, whole + furthest
+        self._scaled(operation, projection, constant, scales, ends)
 
-    def _pointwise(self, operation: Operation, low: int, high: int) -> None:
+    def _pointwise(self, operation: Operation) -> None:
         flow, out = self.flow, operation.output
-        size = flow.map
-        window = g.Window(size, size, (1, 1))
-        projection = g.SumPool(flow.name, "", window)
-        real = float(flow.tensor.scale[0]) / float(out.scale[0])
+        alike = out.scale[0] == flow.tensor.scale[0] and out.zero[0] == flow.zero
+        if self.profile == TFLM and operation.kind == "RELU6" and not alike:
+            raise ModelError(
+                f"{operation.called} changes the scale, which {PROFILES[TFLM]} ignores"
+            )
+        projection = g.SumPool(flow.name, "", g.Window(flow.map, flow.map, (1, 1)))
         ends = np.array([-128 - flow.zero]), np.array([127 - flow.zero])
-        stairs = _requantising(np.array([real]), out, low, high, *ends)
         constant = np.array([[flow.offset - flow.zero]])
-        self._neurons(operation, projection, constant, stairs, np.array([real]), low)
+        self._scaled(operation, projection, constant, np.ones(1, np.float32), ends)
 
-    def _pooled(self, operation: Operation, low: int, high: int) -> None:
+    def _averaged(self, operation: Operation) -> None:
+        """The mean of a map, whose multiplier holds the division too (`QuantizedMeanOrSum`)."""
+        flow, out = self.flow, operation.output
+        axes = operation.inputs[1] if len(operation.inputs) > 1 else None
+        tall, wide, channels = flow.map
+        over = {int(k) for k in axes.data.ravel()} if axes and axes.data is not None else set()
+        if over not in ({1, 2}, {-3, -2}) or len(flow.shape) != 3 or max(tall, wide) > 255:
+            raise ModelError(f"{operation.called} is no mean over height and width of a map")
+        if self.profile == XNNPACK:
+            raise ModelError(f"{operation.called} is not known as XNNPACK does it: use '{LITERT}'")
+        window = g.Window(flow.map, (1, 1, channels), (tall, wide))
+        projection = g.SumPool(flow.name, "", window)
+        count = tall * wide
+        whole, shift = multiplier(float(flow.tensor.scale[0]) / float(out.scale[0]))
+        places = min(count.bit_length() - 1, 32, 31 + shift)
+        parts = [np.array([[(whole << places) // count]]), np.array([[shift - places]])]
+        ends = np.array([(-128 - flow.zero) * count]), np.array([(127 - flow.zero) * count])
+        zero = int(out.zero[0])
+        stairs = _Staircase(lambda x: scaled(x, *parts) + zero, *ends, *_range(operation))
+        constant = np.array([[(flow.offset - flow.zero) * count]])
+        self._neurons(operation, projection, constant, stairs, parts, zero)
+
+    def _pooled(self, operation: Operation) -> None:
         flow, out = self.flow, operation.output
         if out.scale[0] != flow.tensor.scale[0] or out.zero[0] != flow.zero:
             raise ModelError(f"{operation.called} changes the scale: not supported")
@@ -363,13 +402,43 @@ class _Integers:
         projection = g.SumPool(flow.name, "", window)
         counts = np.count_nonzero(net.window_places(window) >= 0, axis=1)
         kinds, place = np.unique(counts, return_inverse=True)
-
-        def climb(acc: IntArray) -> IntArray:
-            return mean(acc, kinds[:, np.newaxis]) - low
-
-        stairs = _Staircase(climb, -128 * kinds, 127 * kinds, high - low)
+        ends = -128 * kinds, 127 * kinds
+        stairs = _Staircase(lambda x: mean(x, kinds[:, None]), *ends, *_range(operation))
         constant = (flow.offset * counts)[:, np.newaxis]
-        self._neurons(operation, projection, constant, stairs, 1.0 / kinds, low, place)
+        self._neurons(operation, projection, constant, stairs, _once(1 / kinds), 0, place)
+
+    def _scaled(
+        self,
+        operation: Operation,
+        projection: g.Projection,
+        constant: IntArray,
+        scales: npt.NDArray[np.float32],
+        ends: tuple[IntArray, IntArray],
+    ) -> None:
+        """Neurons whose sums are multiplied by the scales of input and weights over output's."""
+        into, out = self.flow.tensor.scale[0], operation.output
+        zero, dense = int(out.zero[0]), operation.kind == "FULLY_CONNECTED"
+        reals = float(into) * scales.astype(np.float64) / float(out.scale[0])
+        parts = _parts(reals)
+
+        def function(x: IntArray) -> IntArray:
+            if self.profile == XNNPACK and operation.kind in WEIGHTED:
+                return times(x, narrow) + zero
+            if self.profile == LITERT and dense:
+                return times_away(x, reals[:, np.newaxis]) + zero
+            return scaled(x, *parts) + zero
+
+        narrow = (into * scales / out.scale[0])[:, np.newaxis]
+        if self.profile == XNNPACK and operation.kind in WEIGHTED:
+            parts = _once(narrow[:, 0].astype(np.float64))
+        elif self.profile == LITERT and dense:
+            parts = _once(reals)
+        elif dense and np.all(scales == scales[0]):
+            # TensorFlow Lite multiplies the two scales as floats where there is one for all
+            real = float(into * scales[0]) / float(out.scale[0])
+            parts = [np.full_like(part, k) for part, k in zip(parts, multiplier(real), strict=True)]
+        stairs = _Staircase(function, *ends, *_range(operation))
+        self._neurons(operation, projection, constant, stairs, parts, zero)
 
     def _neurons(
         self,
@@ -377,94 +446,127 @@ class _Integers:
         projection: g.Projection,
         constant: IntArray,
         stairs: _Staircase,
-        slope: npt.NDArray[np.float64],
-        low: int,
+        parts: list[IntArray],
+        offset: int,
         place: IntArray | None = None,
     ) -> None:
-        """Neurons that climb the stairs.
+        """Integrators without memory that climb the stairs; they emit y - `offset`.
 
         `constant` (places, rows), or (places, 1) of neurons alike, is what enters beside the
-        projection; `place` (places,) says which row a place has, where rows are not channels.
+        projection; `parts` are multiplier and shift to the left, (rows, 1), and a third where the
+        product is rounded once; `place` (places,) says which row a place has, where rows are not
+        channels.
         """
+        out = operation.output
         name = f"{operation.kind.lower()}{len(self.populations)}"
-        size = math.prod(operation.output.shape)
+        size = math.prod(out.shape)
+        whole, shift = parts[:2]
+        once = len(parts) == 3
+        # sums are shifted so far that no multiplier needs it, or that two places are left behind it
+        left = max(0, int(shift.max()) + (2 if once else 0))
+        low, high = stairs.low - offset, stairs.high - offset
+        if once:
+            right = left - shift
+        else:
+            whole, right = whole >> (left - np.maximum(shift, 0)), np.maximum(-shift, 0)
+        places = np.clip(right[:, 0], 0, 31).astype(np.uint16)
 
-        def spread(values: IntArray) -> IntArray:
-            """A value of every row, or of every place and row, for every neuron."""
-            table = values if place is None else values[place]
-            wide = table.reshape(len(constant), -1) if place is not None else table.reshape(1, -1)
-            full = np.broadcast_to(wide, (len(constant), wide.shape[1]))
-            return np.repeat(full, size // full.size, axis=1).reshape(-1)
+        def made(whole: IntArray) -> g.Requantization:
+            return g.Requantization(whole[:, 0].astype(np.int32), places, low, high, once)
 
-        entering = np.repeat(constant, size // constant.size, axis=1).reshape(-1)
-        summed = 0 if isinstance(projection, g.Dense) else self._bound(projection)
+        def by(whole: IntArray) -> Callable[[IntArray], IntArray]:
+            part = made(whole)
+            return lambda x: reference.requantized(part, (x << left).T).T + offset
+
         steps = stairs.steps()
-        best: tuple[int, int, IntArray, IntArray] | None = None
-        for places in range(MAX_SHIFT, -1, -1):
-            if (summed << places) >= CURRENT_BOUND:
-                continue
-            threshold, bias, off = _climbed(stairs, steps, places, slope)
-            currents = (entering << places) + spread(bias)
-            # sums of dense layers saturate, behind the last step
-            current = int(np.abs(currents).max()) + (summed << places)
-            if max(current, int(threshold.max()) * (stairs.most + 1)) >= CURRENT_BOUND:
-                continue
-            wrong = int(off.sum())
-            if best is None or wrong < best[0]:
-                best = wrong, places, spread(threshold), currents
-            if wrong == 0:
+        best = np.clip(whole, 0, LARGEST - 1)
+        wrong = ~stairs.climbed(steps, by(best))
+        for away in sorted(range(-TRIED, TRIED + 1), key=abs):
+            if not wrong.any():
                 break
-        if best is None:
+            tried = np.clip(whole + away, 0, LARGEST - 1)
+            better = wrong & stairs.climbed(steps, by(tried))
+            best = np.where(better[:, np.newaxis], tried, best)
+            wrong &= ~better
+        currents = np.repeat(constant, size // constant.size, axis=1).reshape(-1) << left
+        reached = int(np.abs(np.stack((stairs.least, stairs.largest))).max()) << left
+        if not isinstance(projection, g.Dense):
+            reached = max(reached, int(np.abs(currents).max()) + (self._bound(projection) << left))
+        if max(reached, int(np.abs(currents).max())) >= CURRENT_BOUND or left > MAX_SHIFT:
             raise ModelError(
                 f"{operation.called} has sums beyond the graph's 30 bits: split its inputs"
             )
-        wrong, places, thresholds, currents = best
+        part = made(best)
+        if place is not None and len(best) > 1:
+            each = np.repeat(place, size // len(place))
+            part = replace(part, multiplier=part.multiplier[each], places=part.places[each])
+        bits = max(abs(low), abs(high + 1), 2).bit_length() + 1
         self.populations.append(
-            g.LIF(
+            g.Integrator(
                 name=name,
                 decay=np.zeros(1, np.uint16),
-                threshold=thresholds.astype(np.int32),
                 bias=currents.astype(np.int32),
-                reset=Reset.ZERO_AT_ONCE,
-                fire=Fire.REACHES,
-                max_spikes=stairs.most,
+                bits=bits,
+                requantization=part,
             )
         )
-        self.projections.append(replace(projection, target=name, shift=places))
+        self.projections.append(replace(projection, target=name, shift=left))
         # of the sums between the first step and the last
+        mine = replace(stairs, function=by(best)).steps()
+        off = int(np.abs(mine - steps).sum())
         total = int((steps[:, -1] - steps[:, 0] + 1).sum())
-        reason = "so many sums round to the number beside" if wrong else ""
-        verdict = Verdict.APPROXIMATED if wrong else Verdict.EXACT
-        self.layers.append(
-            LayerReport(operation.output.name, operation.kind, verdict, reason, wrong / total)
-        )
-        self.flow = _Flow(name, operation.output.shape, low, stairs.most, operation.output)
+        reason = "so many sums round to the number beside" if off else ""
+        verdict = Verdict.APPROXIMATED if off else Verdict.EXACT
+        self.layers.append(LayerReport(out.name, operation.kind, verdict, reason, off / total))
+        self.flow = _Flow(name, out.shape, offset, bits, out)
 
-    def _bound(self, projection: g.Projection) -> int:
+    def _bound(self, projection: g.Conv | g.SumPool | Any) -> int:
         """What the graph takes for the largest sum, from shapes and widths."""
-        window = math.prod(projection.window.kernel)  # type: ignore[union-attr]
-        emits = 128 if self.flow.name == "input" else 1 << self.flow.most.bit_length()
+        window = math.prod(projection.window.kernel)
+        emits = 1 << (self.flow.bits - 1)
         if isinstance(projection, g.Conv):
             return window * int(projection.weights.shape[2]) * 128 * emits
         return window * emits
 
 
-def _requantising(
-    reals: npt.NDArray[np.float64],
-    out: Tensor,
-    low: int,
-    high: int,
-    least: IntArray,
-    largest: IntArray,
-) -> _Staircase:
-    parts = np.array([multiplier(real) for real in reals], np.int64)
-    whole, shift = parts[:, :1], parts[:, 1:]
-    zero = int(out.zero[0])
+def _parts(reals: npt.NDArray[np.float64]) -> list[IntArray]:
+    """Multipliers of 31 bits and shifts to the left, (rows, 1)."""
+    parts = np.array([multiplier(float(real)) for real in reals], np.int64)
+    return [parts[:, :1], parts[:, 1:]]
 
-    def climb(acc: IntArray) -> IntArray:
-        return scaled(acc, whole, shift) + zero - low
 
-    return _Staircase(climb, least, largest, high - low)
+def _once(reals: npt.NDArray[np.float64]) -> list[IntArray]:
+    """The same, of products that are rounded once, as `_neurons` tells them by."""
+    return [*_parts(reals), np.ones((len(reals), 1), np.int64)]
+
+
+def _padded(operation: Operation, flow: _Flow) -> _Flow:
+    """What a `PAD` of height and width makes of a map; it is filled with the zero point."""
+    pads = operation.inputs[1] if len(operation.inputs) > 1 else None
+    out = operation.output
+    around = [] if pads is None or pads.data is None else pads.data.ravel().tolist()
+    alike = out.scale[0] == flow.tensor.scale[0] and out.zero[0] == flow.zero
+    # batch, (height,) width and channels, each before and behind
+    beside = [*around[:2], *around[-2:]]
+    if len(around) not in (6, 8) or any(beside) or min(around) < 0 or not alike or any(flow.pad):
+        raise ModelError(f"{operation.called} pads more than height and width by its zero point")
+    top, bottom, left, right = [0, 0, *around[2:-2]][-4:]
+    padded = replace(flow, pad=(top, left, bottom, right))
+    if _padded_map(padded)[-len(out.shape) :] != out.shape:
+        raise ModelError(f"{operation.called} makes {out.shape} of {flow.shape}")
+    return padded
+
+
+def _padded_map(flow: _Flow) -> tuple[int, int, int]:
+    (tall, wide, channels), (top, left, bottom, right) = flow.map, flow.pad
+    return tall + top + bottom, wide + left + right, channels
+
+
+def _unsqueezed(operation: Operation, flow: _Flow) -> _Flow:
+    """A padded signal as a map of height 1, for a convolution of one dimension."""
+    if operation.output.shape != _padded_map(flow):
+        raise ModelError(f"{operation.called} follows a PAD, which only convolutions may")
+    return replace(flow, shape=flow.map)
 
 
 def _range(operation: Operation) -> tuple[int, int]:
@@ -483,7 +585,7 @@ def _range(operation: Operation) -> tuple[int, int]:
         high = min(high, at(6))
     if kind == "RELU_N1_TO_1":
         low, high = max(low, at(-1)), min(high, at(1))
-    if high - low < 2:
+    if high - low < 1:
         raise ModelError(f"{operation.called} leaves {high - low + 1} value(s) of its int8")
     return low, high
 
@@ -522,20 +624,27 @@ def _kernel(operation: Operation, weight: npt.NDArray[Any], channels: int) -> np
 
 
 def _window(
-    operation: Operation, source: tuple[int, int, int], channels: int, size: tuple[int, int]
+    operation: Operation,
+    source: tuple[int, int, int],
+    channels: int,
+    size: tuple[int, int],
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> g.Window:
-    """The window with TensorFlow's padding, which is uneven for SAME."""
+    """The window with TensorFlow's padding, which is uneven for SAME, and a `PAD` before it."""
     options = operation.options
     stride = options["StrideH"], options["StrideW"]
     if min(*size, *stride) < 1:
         raise ModelError(f"{operation.called} has a window of {size} in strides of {stride}")
     out, before = [], []
-    for length, kernel, step in zip(source[:2], size, stride, strict=True):
+    for axis, (kernel, step) in enumerate(zip(size, stride, strict=True)):
+        length = source[axis] + pad[axis] + pad[axis + 2]
         same = options["Padding"] == 0
         count = -(-length // step) if same else (length - kernel) // step + 1
         padding = max((count - 1) * step + kernel - length, 0) // 2 if same else 0
         out.append(count)
-        before.append(padding)
+        before.append(padding + pad[axis])
+        if before[-1] >= kernel:
+            raise ModelError(f"{operation.called} is padded by {before[-1]}: not supported")
     shape = operation.output.shape
     if math.prod(out) * math.prod(size) > MOST_SEEN:
         raise ModelError(f"{operation.called} slides a window of {size} over {source}: too large")
@@ -567,7 +676,7 @@ class _Floats:
             populations=tuple(self.populations),
             projections=tuple(self.projections),
             readout=net.ReadoutRule(self.populations[-1].name, PotentialMode.LAST),
-            profile=PROFILE,
+            profile=net.Profile("TensorFlow Lite", ""),
             source=self.path.name,
             remarks=tuple(self.remarks),
         )
@@ -624,5 +733,6 @@ SOURCE = Source(
     describes="TensorFlow Lite: int8 models exactly, float ReLU models for --spikes",
     recognises=looks_like_tflite,
     read=read_tflite,
+    profiles=tuple(PROFILES),
     original=original,
 )

@@ -137,6 +137,7 @@ class _Reader:
 
     def chain(self) -> tuple[Tensor, list[Operation]]:
         first = last = int(self.graph.Inputs(0))
+        alike = {last}  # the same values in other shapes
         made = []
         for k in range(self._length(self.graph.OperatorsLength())):
             operator = self.graph.Operators(k)
@@ -145,12 +146,14 @@ class _Reader:
                 continue
             called = f"operation {k} ({kind}) of {self.path}"
             inputs = [int(operator.Inputs(n)) for n in range(self._length(operator.InputsLength()))]
-            if operator.OutputsLength() != 1 or not inputs or inputs[0] != last:
+            takes = alike if kind in RESHAPES else {last}
+            if operator.OutputsLength() != 1 or not inputs or inputs[0] not in takes:
                 raise ModelError(
                     f"{called} does not take what the one before gave: models that branch are not "
                     "supported, cut the chain out of it"
                 )
             last = int(operator.Outputs(0))
+            alike = {*alike, last} if kind in RESHAPES else {last}
             if kind in RESHAPES:
                 inputs = inputs[:1]
             tensors = tuple(None if n < 0 else self._tensor(n) for n in inputs)

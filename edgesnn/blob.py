@@ -34,6 +34,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -48,6 +49,7 @@ from edgesnn.graph import (
     PotentialMode,
     Projection,
     Readout,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -66,7 +68,7 @@ POPULATION_SIZE, PROJECTION_SIZE = 64, 48
 # what all records of a kind begin with, and what follows in those of one kind
 POPULATION = struct.Struct("<BBHHHHH")
 NEURONS = struct.Struct("<11IBBHBB")
-INTEGRATOR = struct.Struct("<IIIBB")
+INTEGRATOR = struct.Struct("<IIIBBHIIhhII")
 LINEAR_STATE = struct.Struct("<IIIHH")
 DELAY_LINE = struct.Struct("<IHH")
 PROJECTION = struct.Struct("<BBHHBxI")
@@ -91,7 +93,7 @@ PER_NEURON = {name: 1 << k for k, name in enumerate(
     ("decay", "synaptic_decay", "inhibitory_decay", "floor", "reset_to",
      "adaptation_decay", "adaptation_step", "refractory")
 )}  # fmt: skip
-REACHES, ADAPTS, OLD = 1 << 8, 1 << 9, 1 << 10
+REACHES, ADAPTS, OLD, ROUNDS_ONCE = 1 << 8, 1 << 9, 1 << 10, 1 << 11
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _blocks(graph: Graph, part: Input | Population) -> int:
 def state_words(part: Input | Population) -> int:
     """How many int32 a neuron keeps from step to step."""
     if isinstance(part, (Integrator, LinearState)):
-        return 1
+        return 1 if isinstance(part, LinearState) or part.delta is None else 2
     if not isinstance(part, LIF):
         return 0
     currents = (part.synaptic_decay is not None) + (part.inhibitory_decay is not None)
@@ -256,9 +258,17 @@ def _pack_population(
         kind, bits = INTEGRATOR_KIND, part.bits
         flags = PER_NEURON["decay"] if len(part.decay) > 1 else 0
         bias = part.bias if np.any(part.bias) else None
-        rest = INTEGRATOR.pack(
-            body.add(part.decay), body.add(bias), body.add(part.table), part.shift, part.activation
-        )
+        offsets = [body.add(a) for a in (part.decay, bias, part.table)]
+        scaling = (0, 0, 0, 0, 0)
+        if (r := part.requantization) is not None:
+            flags |= ROUNDS_ONCE if r.once else 0
+            at = body.add(r.multiplier), body.add(r.places)
+            scaling = (len(r.multiplier), *at, r.low, r.high)
+        changes = (0, 0)
+        if part.delta is not None:
+            # an offset of an array says that there is one
+            changes = body.add(part.delta.threshold), body.add(part.delta.offset)
+        rest = INTEGRATOR.pack(*offsets, part.shift, part.activation, *scaling, *changes)
     elif isinstance(part, LinearState):
         kind, bits = LINEAR_KIND, part.bits
         arrays = [body.add(a) for a in (part.matrix, part.matrix_shift, part.shift)]
@@ -640,12 +650,18 @@ def _unpack_population(read: _Reader, at: int, name: str, names: list[str]) -> P
     if kind in (PLAIN_LIF, NEURON, LIF_IN_BLOCKS):
         return _unpack_neurons(read, at, name, flags, size)
     if kind == INTEGRATOR_KIND:
-        decay, bias, table, shift, activation = read.record(INTEGRATOR, at)
+        decay, bias, table, shift, activation, *scaling, threshold, offset = read.record(
+            INTEGRATOR, at
+        )
+        delta = None
+        if threshold:
+            delta = Delta(read.array(threshold, "<i4", size), read.array(offset, "<i4", size))
         return Integrator(
             name,
             read.array(decay, "<u2", size if flags & PER_NEURON["decay"] else 1),
             read.array(bias, "<i4", size) if bias else np.zeros(size, np.int32),
             shift, bits, Activation(activation), read.optional(table, "<i2", TABLE_SIZE),
+            _unpack_requantization(read, bool(flags & ROUNDS_ONCE), *scaling), delta,
         )  # fmt: skip
     if kind == LINEAR_KIND:
         matrix, matrix_shift, row_shift, order, blocks = read.record(LINEAR_STATE, at)
@@ -657,6 +673,15 @@ def _unpack_population(read: _Reader, at: int, name: str, names: list[str]) -> P
         delays, source, _ = read.record(DELAY_LINE, at)
         return DelayLine(name, names[source], read.array(delays, "<u1", size))
     raise ValueError(f"population '{name}' is of unknown kind {kind}")
+
+
+def _unpack_requantization(
+    read: _Reader, once: bool, count: int, multiplier: int, places: int, low: int, high: int
+) -> Requantization | None:
+    if count == 0:
+        return None
+    arrays = read.array(multiplier, "<i4", count), read.array(places, "<u2", count)
+    return Requantization(*arrays, low, high, once)
 
 
 def _unpack_neurons(read: _Reader, at: int, name: str, flags: int, size: int) -> LIF:

@@ -206,7 +206,8 @@ def convert(
     from edgesnn.terminal import progress_bar
 
     description = {} if describe is None else read_description(describe)
-    made = read_source(checkpoint, source, Options(profile, description))
+    options = Options(profile, description)
+    made = read_source(checkpoint, source, options)
     classes: tuple[str, ...] = ()
     if isinstance(made, Network):
         network, classes = made, made.classes
@@ -248,7 +249,9 @@ def convert(
         recordings = given.load_for(conversion.graph) if given.path else None
         original = source_of(checkpoint, source).original
         if recordings is not None and original is not None:
-            conversion = beside_original(conversion, checkpoint, recordings.signal, original)
+            conversion = beside_original(
+                conversion, recordings.signal, lambda x: original(checkpoint, x, options)
+            )
     expected = None if recordings is None else expected_labels(labels, recordings, classes)
     said = None
     if early is not None:
@@ -302,9 +305,8 @@ def _with_margin(
 
 def beside_original(
     conversion: Conversion,
-    checkpoint: Path,
     signal: npt.NDArray[Any],
-    original: Callable[[Path, npt.NDArray[Any]], npt.NDArray[np.int64]],
+    original: Callable[[npt.NDArray[Any]], npt.NDArray[np.int64]],
 ) -> Conversion:
     """The conversion with its labels held against the original's, where that can be run here."""
     from dataclasses import replace
@@ -312,7 +314,7 @@ def beside_original(
     from edgesnn import blob, runtime
 
     try:
-        expected = original(checkpoint, signal)
+        expected = original(signal)
     except MissingError as error:
         said = f"the original was not run beside it: {error}"
         remarks = (*conversion.report.remarks, said)

@@ -316,8 +316,7 @@ class LIF(_Comparable):
     """Spiking neurons: the one canonical neuron, every switch explicit.
 
     Leaky integrate-and-fire; with a decay of 1 integrate-and-fire; with `synaptic_decay`
-    current-based (CuBa-LIF); with `inhibitory_decay` too, Alpha: with ZERO_DISCARD and NONE it is
-    snnTorch's; SUBTRACT is another than snnTorch's, which its converter refuses. Emits spikes, or
+    current-based (CuBa-LIF); with `inhibitory_decay` too, Alpha, as snnTorch's. Emits spikes, or
     with `max_spikes` > 1 values, the number of spikes.
 
     State: membrane v, and synaptic currents i, h where there are such, int32 (size,), 0 after a
@@ -333,15 +332,15 @@ class LIF(_Comparable):
 
     2. the threshold T: `threshold`, or as `Adaptation` says;
     3. the membrane w as `Reset` says, with `u = decayed(v, decay)`; of Alpha, w is
-       `sat(i' + h' - r * T, 31)` for SUBTRACT and `sat(i' + h', 31)` for NONE, and for
-       ZERO_DISCARD i', h' and w are 0 where r;
+       `sat(i' + h', 31)`, but where r, with ZERO_DISCARD i', h' and w are 0, and with SUBTRACT
+       `w = sat(i' + h' + decayed(h, decay), 31)`, then `i' = sat(i' - reset_to, n)` and `h' = 0`;
     4. the spikes s as `Fire` says: one; or, with `max_spikes` > 1, `min(w // T, max_spikes)` where
        w reaches T and 0 elsewhere (sinabs, Rockpool);
     5. the reset, as `Reset` says; then `v = max(v, floor)`.
 
     Args:
         name: unique in the graph.
-        decay: (1,) or (size,) uint16, membrane decay by `rule`; Alpha makes no use of it.
+        decay: (1,) or (size,) uint16, membrane decay by `rule`; see above for Alpha.
         threshold: (size,) int32, from 0 for ABOVE and 1 for REACHES (a neuron at rest is silent) to
             THRESHOLD_BOUND - 1 for resets that subtract and to NEVER otherwise (above every
             membrane: it never spikes).
@@ -358,7 +357,7 @@ class LIF(_Comparable):
             test REACHES, and the threshold does not adapt.
         floor: (1,) or (size,) int32, at most 0, below which no membrane stays (sinabs
             `min_v_mem`), or None. Goes with an adaptive threshold only where no reset is delayed.
-        reset_to: (1,) or (size,) int32 for ZERO_AT_ONCE, or None: 0.
+        reset_to: (1,) or (size,) int32 for ZERO_AT_ONCE, or None: 0; Alpha with SUBTRACT has one.
         adaptation: of the threshold, or None.
     """
 
@@ -412,14 +411,64 @@ class LIF(_Comparable):
 
 
 @dataclass(frozen=True, eq=False)
+class Requantization(_Comparable):
+    """Sums to the integers of the next layer, to the bit as TensorFlow Lite's kernels do it.
+
+    A sum x of neuron k, with M = multiplier[k % n], p = places[k % n] and h = 2**p >> 1, becomes
+
+        y = (x * M + 2**30) >> 31;                     y = (y + h - [y < 0 and h > 0]) >> p
+
+    that is x * M / 2**(31 + p), rounded half up and then half away from 0
+    (`MultiplyByQuantizedMultiplier`), or, with `once`, rounded once and half to the even number
+    (p >= 2), where the lowest bit says whether anything lies below it:
+
+        y = x * M >> 31 | [x * M % 2**31 > 0];   y = (y + h - [y >> p is even and h > 0]) >> p
+
+    and then `min(max(y, low), high)`.
+
+    Args:
+        multiplier: (n,) int32, from 0: one for all, one a channel, or one a neuron.
+        places: (n,) uint16, 0..31.
+        low, high: int16, low <= high.
+        once: which of the two.
+    """
+
+    multiplier: Int32Array
+    places: UInt16Array
+    low: int
+    high: int
+    once: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Delta(_Comparable):
+    """An integrator that emits by how much its activation has changed since it last emitted.
+
+    The sigma-delta neuron of Lava (lava/proc/sdn/models.py, `PySigmaDeltaModelFixed`). State: c,
+    int32 (size,), what has been emitted in all. In each step, with v the state of the `Integrator`
+    and f its activation,
+
+        d = f(sat(v + offset, 31)) - c
+        emits sat(d >> shift, bits) and c = c + d where |d| >= threshold, else 0
+
+    Args:
+        threshold: (size,) int32, from 0.
+        offset: (size,) int32, as a bias; f is IDENTITY or RELU.
+    """
+
+    threshold: Int32Array
+    offset: Int32Array
+
+
+@dataclass(frozen=True, eq=False)
 class Integrator(_Comparable):
     """Leaky integrators that do not spike (LI). Emits values.
 
     A trace, an exponential average, and, with a decay of 0, a relay that passes on the sum of what
     enters it (sum pooling, the encoded input of an LMU). State: v, int32 (size,). In each step
 
-        v = sat(leak(v, decay) + I, 31)
-        emits activation(sat(rounded(v, shift), bits))
+        v = sat(leak(v, decay) + I, 31), and what `Requantization` makes of that where there is one
+        emits activation(sat(rounded(v, shift), bits)), or what `Delta` says where there is one
 
     Args:
         name: unique in the graph.
@@ -429,6 +478,8 @@ class Integrator(_Comparable):
         bits: 2..16, width of the emitted value; 16 for `Activation.TABLE`.
         activation: what becomes of it.
         table: (257,) int16 for `Activation.TABLE`, else None.
+        requantization: of v, or None.
+        delta: or None.
     """
 
     emits_values: ClassVar[bool] = True
@@ -440,6 +491,8 @@ class Integrator(_Comparable):
     bits: int = VALUE_BITS
     activation: Activation = Activation.IDENTITY
     table: Int16Array | None = None
+    requantization: Requantization | None = None
+    delta: Delta | None = None
 
     @property
     def size(self) -> int:
@@ -988,7 +1041,9 @@ def _check_lif(what: str, part: LIF) -> None:
     if part.reset_to is not None:
         _check_one_or_all(f"{what}: reset_to", part.reset_to, np.int32, size)
         _check_range(f"{what}: reset_to", part.reset_to, 1 - THRESHOLD_BOUND, THRESHOLD_BOUND - 1)
-        _require(part.reset is Reset.ZERO_AT_ONCE, f"{what}: reset_to", "needs ZERO_AT_ONCE")
+        alpha = part.inhibitory_decay is not None and part.reset is Reset.SUBTRACT
+        known = alpha or part.reset is Reset.ZERO_AT_ONCE
+        _require(known, f"{what}: reset_to", "needs ZERO_AT_ONCE, or Alpha with SUBTRACT")
     cuba = part.synaptic_decay is not None and part.inhibitory_decay is None
     _require(
         cuba or part.conduction is Conduction.JUMPED, f"{what}: conduction", "is for CuBa-LIF only"
@@ -1008,6 +1063,8 @@ def _check_lif(what: str, part: LIF) -> None:
             f"{what}: Alpha",
             "goes with the resets NONE, SUBTRACT, ZERO_DISCARD and no further switch",
         )
+        given = part.reset_to is not None or part.reset is not Reset.SUBTRACT
+        _require(given, f"{what}: Alpha", "with SUBTRACT needs reset_to")
     _check_range(f"{what}: max_spikes", part.max_spikes, 1, MAX_SPIKES)
     if part.max_spikes > 1:
         fits = part.fire is Fire.REACHES and part.adaptation is None
@@ -1047,6 +1104,25 @@ def _check_integrator(what: str, part: Integrator) -> None:
     if part.table is not None:
         _require_array(f"{what}: table", part.table, np.int16, (TABLE_SIZE,))
         _require(part.bits == VALUE_BITS, f"{what}: bits", "is not 16, which a table needs")
+    if part.requantization is not None:
+        _check_requantization(f"{what}: requantization", part.requantization)
+    if part.delta is not None:
+        _require_array(f"{what}: threshold", part.delta.threshold, np.int32, (part.size,))
+        _require_array(f"{what}: offset", part.delta.offset, np.int32, (part.size,))
+        _check_range(f"{what}: threshold", part.delta.threshold, 0, NEVER)
+        _check_range(f"{what}: offset", part.delta.offset, 1 - CURRENT_BOUND, CURRENT_BOUND - 1)
+        _require(part.table is None, f"{what}: delta", "does not go with a table")
+
+
+def _check_requantization(what: str, part: Requantization) -> None:
+    count = len(part.multiplier)
+    _require(0 < count <= MAX_SIZE, what, f"has {count} multipliers, not 1..{MAX_SIZE}")
+    _require_array(f"{what}.multiplier", part.multiplier, np.int32, (None,))
+    _require_array(f"{what}.places", part.places, np.uint16, (count,))
+    _check_range(f"{what}.multiplier", part.multiplier, 0, (1 << 31) - 1)
+    _check_range(f"{what}.places", part.places, 0, 31)
+    _check_range(f"{what}.low", part.low, -(1 << 15), (1 << 15) - 1)
+    _check_range(f"{what}.high", part.high, part.low, (1 << 15) - 1)
 
 
 def _check_linear_state(what: str, part: LinearState) -> None:

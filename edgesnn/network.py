@@ -82,7 +82,9 @@ class Population:
 
         LIF:       x = I                                              (alpha None)
         CuBa-LIF:  i = alpha * i + I;  x = i, or as `conduction` says, + membrane_bias
-        Alpha:     i = alpha * i + I;  h = inhibitory * h - I;  the membrane is i + h
+        Alpha:     i = alpha * i + I;  h = inhibitory * h - I;  the membrane is i + h, and with
+                   SUBTRACT, where the neuron has spiked, + beta * h of the step before, after which
+                   i = i - reset_to and h = 0
 
     then the membrane from u and x, the spikes and the reset as `reset`, `fire`, `max_spikes`,
     `floor` and `reset_to` say in `edgesnn.graph`. snnTorch 0.7.0 to 1.0.0 is this with the resets
@@ -526,12 +528,14 @@ class State:
             if p.membrane_bias is not None:
                 x = x + p.membrane_bias
         if p.inhibitory is not None:
-            keep = 1 - r if p.reset is Reset.ZERO_DISCARD else np.ones_like(r)
-            h = p.inhibitory * self.h[name] - current
-            self.i[name], self.h[name] = keep * self.i[name], keep * h
-            w = self.i[name] + self.h[name]
-            if p.reset is Reset.SUBTRACT:
-                w = w - r * subtracted
+            i, h = self.i[name], p.inhibitory * self.h[name] - current
+            w = i + h
+            if p.reset is Reset.ZERO_DISCARD:
+                i, h, w = (1 - r) * i, (1 - r) * h, (1 - r) * w
+            elif p.reset is Reset.SUBTRACT:
+                w = w + r * (p.beta * self.h[name])
+                i, h = i - r * p.reset_to, (1 - r) * h
+            self.i[name], self.h[name] = i, h
         else:
             w = _integrate(p, v, x, r, threshold, subtracted)
         q = _passes(p, v, threshold)

@@ -818,6 +818,8 @@ class _Quantizer:
             errors.append(float(np.abs(rounded / np.where(real, real, 1)).max()))
             biases = np.abs(bias * scale - population.bias).astype(np.float64)
             errors.append(float((biases / np.where(real, real, 1)).max(initial=0)))
+        alpha = population.inhibitory is not None and reset is Reset.SUBTRACT
+        kept_to = alpha or reset is Reset.ZERO_AT_ONCE
         adaptation = None
         if population.adaptation is not None:
             kept = population.adaptation
@@ -835,7 +837,7 @@ class _Quantizer:
             membrane_bias=whole(population.membrane_bias),
             max_spikes=population.max_spikes,
             floor=whole(population.floor),
-            reset_to=None if reset is not Reset.ZERO_AT_ONCE else whole(population.reset_to),
+            reset_to=whole(population.reset_to) if kept_to else None,
             adaptation=adaptation,
             **common,
         )

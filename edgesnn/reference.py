@@ -30,6 +30,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -41,6 +42,7 @@ from edgesnn.graph import (
     Port,
     PotentialMode,
     Projection,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -211,6 +213,7 @@ class State:
         membrane: population -> v of a `LIF` or `Integrator`, m of a `LinearState`, (samples, size).
         synapse, inhibition: `LIF` -> synaptic currents i and h.
         adaptation, refractory, threshold: `LIF` -> a and q of `Adaptation`, and T of the last step.
+        sent: `Integrator` with a `Delta` -> c.
         emitted: part -> its most recent output.
         history: part -> its outputs, the most recent first, as far back as a delay reaches.
         scores: (samples, classes).
@@ -228,6 +231,8 @@ class State:
             p.name: zeros(p.size) for p in graph.populations if not isinstance(p, DelayLine)
         }
         neurons = [p for p in graph.populations if isinstance(p, LIF)]
+        deltas = [p for p in graph.populations if isinstance(p, Integrator) and p.delta is not None]
+        self.sent = {p.name: zeros(p.size) for p in deltas}
         self.synapse = {p.name: zeros(p.size) for p in neurons if p.synaptic_decay is not None}
         self.inhibition = {p.name: zeros(p.size) for p in neurons if p.inhibitory_decay is not None}
         self.adaptation = {p.name: zeros(p.size) for p in neurons if p.adaptation is not None}
@@ -269,14 +274,30 @@ class State:
                 self._emit(name, self._fire(population, current, raised))
             elif isinstance(population, Integrator):
                 v = leak(self.membrane[name], population.decay) + current
-                v = self.membrane[name] = sat(v, MEMBRANE_BITS)
-                self._emit(name, activated(population, v))
+                v = sat(v, MEMBRANE_BITS)
+                if population.requantization is not None:
+                    v = requantized(population.requantization, v)
+                self.membrane[name] = v
+                if population.delta is None:
+                    self._emit(name, activated(population, v))
+                else:
+                    self._emit(name, self._changed(population, population.delta, v))
             else:
                 m = self.membrane[name] = self._transition(population, current)
                 shift = np.tile(population.shift, population.blocks)
                 self._emit(name, sat(rounded(m, shift), population.bits))
         self._read_out()
         self.steps += 1
+
+    def _changed(self, population: Integrator, delta: Delta, v: Int64Array) -> Int64Array:
+        """What has changed by the threshold since it was emitted."""
+        a = sat(v + delta.offset, MEMBRANE_BITS)
+        if population.activation is Activation.RELU:
+            a = np.maximum(a, 0)
+        d = a - self.sent[population.name]
+        d = np.where(np.abs(d) >= delta.threshold, d, 0)
+        self.sent[population.name] = self.sent[population.name] + d
+        return sat(d >> population.shift, population.bits)
 
     def _emit(self, name: str, output: Int64Array) -> None:
         self.emitted[name] = output
@@ -334,7 +355,7 @@ class State:
             if p.membrane_bias is not None:
                 x = sat(x + p.membrane_bias, CURRENT_BITS)
         if p.inhibitory_decay is not None:
-            w = self._alpha(p, current, r, subtracted)
+            w = self._alpha(p, current, r)
         else:
             u = decayed(v, p.decay, p.rule)
             if reset is Reset.SUBTRACT:
@@ -389,18 +410,20 @@ class State:
         threshold = self.threshold[p.name] = sat(p.threshold + a + raised, CURRENT_BITS)
         return threshold, before if adaptation.old else threshold
 
-    def _alpha(
-        self, p: LIF, current: Int64Array, r: Int64Array, subtracted: Int64Array
-    ) -> Int64Array:
+    def _alpha(self, p: LIF, current: Int64Array, r: Int64Array) -> Int64Array:
         """The membrane of Alpha neurons: the sum of a rising and a falling current."""
         assert p.inhibitory_decay is not None
-        i, h = self.synapse[p.name], self.inhibition[p.name]
-        h = decayed(h, p.inhibitory_decay, p.rule) - current
-        h = sat(h, min(p.state_bits, SYNAPSE_BITS))
-        keep = 1 - r if p.reset is Reset.ZERO_DISCARD else np.ones_like(r)
-        self.synapse[p.name], self.inhibition[p.name] = keep * i, keep * h
-        w = keep * (i + h)
-        return sat(w - r * subtracted if p.reset is Reset.SUBTRACT else w, p.state_bits)
+        n = min(p.state_bits, SYNAPSE_BITS)
+        i, before = self.synapse[p.name], self.inhibition[p.name]
+        h = sat(decayed(before, p.inhibitory_decay, p.rule) - current, n)
+        w = i + h
+        if p.reset is Reset.ZERO_DISCARD:
+            i, h, w = (1 - r) * i, (1 - r) * h, (1 - r) * w
+        elif p.reset_to is not None:
+            w = w + r * decayed(before, p.decay, p.rule)
+            i, h = sat(i - r * p.reset_to, n), (1 - r) * h
+        self.synapse[p.name], self.inhibition[p.name] = i, h
+        return sat(w, p.state_bits)
 
     def _read_out(self) -> None:
         readout = self.graph.readout
@@ -434,6 +457,21 @@ class State:
     def digest(self, sample: int, crc: int = 0) -> int:
         """The `digest` of one sample's last step."""
         return digest(self.output(sample), self.scores[sample], crc)
+
+
+def requantized(part: Requantization, x: Int64Array) -> Int64Array:
+    """What becomes of sums x (..., size), as `edgesnn.graph.Requantization` says."""
+    entry = np.arange(x.shape[-1]) % len(part.multiplier)
+    places = part.places.astype(np.int64)[entry]
+    product = x * part.multiplier.astype(np.int64)[entry]
+    half = (np.int64(1) << places) >> 1
+    if part.once:
+        y = product >> 31 | (product & ((1 << 31) - 1) > 0)
+        down = y >> places & 1 == 0
+    else:
+        y = (product + (1 << 30)) >> 31
+        down = y < 0
+    return np.asarray(np.clip((y + half - (down & (half > 0))) >> places, part.low, part.high))
 
 
 def activated(population: Integrator, v: Int64Array) -> Int64Array:

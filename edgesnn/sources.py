@@ -45,8 +45,8 @@ class Source:
         profiles: what `Options.profile` may be; () where there is no choice.
         described: whether it reads `Options.description`.
         original: the labels (samples,) that the original's own runtime gives for recordings
-            (samples, steps, channels), for sources that are integer already; raises
-            `MissingError` where that runtime is not installed.
+            (samples, steps, channels), read with `Options`, for sources that are integer already;
+            raises `MissingError` where that runtime is not installed.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Source:
     read: Callable[[Path, Options], Network | Conversion]
     profiles: tuple[str, ...] = ()
     described: bool = False
-    original: Callable[[Path, npt.NDArray[Any]], npt.NDArray[np.int64]] | None = None
+    original: Callable[[Path, npt.NDArray[Any], Options], npt.NDArray[np.int64]] | None = None
 
 
 def sources() -> dict[str, Source]:

@@ -26,6 +26,7 @@ from test_modules import FOLDER, Trace, differences, traces
 from tflite_files import Op, Tensor, built
 
 from edgesnn.balance import measured, spiking
+from edgesnn.converters import tflite
 from edgesnn.converters.l2mu import read_l2mu
 from edgesnn.converters.lava import REFUSED, read_lava
 from edgesnn.converters.lmu import read_lmu
@@ -126,10 +127,12 @@ def cases() -> Iterator[Case]:
         yield "adaptive networks (srnn)", kind, partial(stack, kind=kind)
     for case in test_modules.QUANTISED:
         yield "Brevitas", case, partial(test_modules.brevitas_network, case)
-    for name in test_tflite.NAMES:
-        content = test_tflite.golden()[f"{name}/file"].tobytes()
-        yield "TensorFlow Lite int8", f"`{name}`", partial(test_tflite.read, content=content)
-    for kind in ("RELU", "QUANTIZE", "MAX_POOL_2D", "MEAN"):
+    for name in (*test_tflite.NAMES, *test_tflite.CONVERTED):
+        content = test_tflite.golden_file(name)
+        for kernels in tflite.PROFILES:
+            reader = partial(test_tflite.read, content=content, profile=kernels)
+            yield "TensorFlow Lite int8", f"`{name}` as `{kernels}`", reader
+    for kind in ("RELU", "QUANTIZE", "MAX_POOL_2D", "ADD"):
         yield "TensorFlow Lite int8", kind, partial(pointwise, kind=kind)
     floats = tflite_files.floating(0)
     yield "TensorFlow Lite float", "ReLU as it is", partial(test_tflite.read, content=floats)
@@ -142,8 +145,8 @@ def cases() -> Iterator[Case]:
 def lava_files() -> dict[str, Callable[[Path], Made]]:
     write, dense, cuba = test_lava.write, test_lava.dense, test_lava.CUBA
 
-    def read(folder: Path, layer: dict[str, Any]) -> Made:
-        return read_lava(write(folder / "n.net", layer), Options())
+    def read(folder: Path, layer: dict[str, Any], *more: dict[str, Any]) -> Made:
+        return read_lava(write(folder / "n.net", layer, *more), Options())
 
     neurons = {"CUBA": cuba, "LOIHI": {**cuba, "type": "LOIHI"}, "ALIF": test_lava.ALIF}
     layers = {name: dense([[2, 4]], neuron) for name, neuron in neurons.items()}
@@ -152,7 +155,9 @@ def lava_files() -> dict[str, Callable[[Path], Made]]:
     layers["CUBA, graded spikes"] = dense([[2]], {**cuba, "gradedSpike": True})
     layers |= {kind: dense([[2]], {**cuba, "type": kind}) for kind in sorted(REFUSED)}
     layers |= {kind: {"type": kind} for kind in ("concat", "convT")}
-    return {name: partial(read, layer=layer) for name, layer in layers.items()}
+    readers = {name: partial(read, layer=layer) for name, layer in layers.items()}
+    sigma = test_lava.SIGMA_DELTA
+    return {"SDNN": lambda folder: read(folder, *sigma), **readers}
 
 
 def nir_file(folder: Path, content: bytes, profile: str) -> Made:

@@ -23,6 +23,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -37,6 +38,7 @@ from edgesnn.graph import (
     PotentialMode,
     Projection,
     Readout,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -94,6 +96,8 @@ def lif(dice: Dice, name: str, size: int) -> LIF:
     elif kind == "alpha":
         reset = dice.pick(Reset.NONE, Reset.SUBTRACT, Reset.ZERO_DISCARD)
         values["inhibitory_decay"] = decay(dice, size, rule)
+        if reset is Reset.SUBTRACT:
+            values["reset_to"] = dice.one_or_all(np.int32, size, -1000, 5000)
     elif kind == "multi":
         reset = dice.pick(Reset.SUBTRACT_AT_ONCE, Reset.ZERO_AT_ONCE)
         fire = Fire.REACHES
@@ -139,6 +143,17 @@ def zeros(size: int) -> npt.NDArray[np.int32]:
 def integrator(dice: Dice, name: str, size: int) -> Integrator:
     activation = dice.pick(*Activation)
     table = activation is Activation.TABLE
+    scaled = None
+    if dice.maybe(0.3):
+        count = dice.pick(1, size, dice.number(1, size))
+        low = dice.pick(0, -128, -32768)
+        scaled = Requantization(
+            multiplier=dice.array(np.int32, count, 0, (1 << 31) - 1),
+            places=dice.array(np.uint16, count, 0, 31),
+            low=low,
+            high=dice.pick(low, 127, 32767),
+            once=dice.maybe(),
+        )
     return Integrator(
         name=name,
         decay=dice.pick(np.zeros(1, np.uint16), decay(dice, size, DecayRule.Q15)),
@@ -147,6 +162,13 @@ def integrator(dice: Dice, name: str, size: int) -> Integrator:
         bits=16 if table else dice.pick(4, 8, 16),
         activation=activation,
         table=dice.array(np.int16, 257, -32768, 32767) if table else None,
+        requantization=scaled,
+        delta=Delta(
+            dice.array(np.int32, size, 0, dice.pick(3, 5000, NEVER)),
+            dice.array(np.int32, size, -dice.pick(5, 5000), 5000),
+        )
+        if not table and dice.maybe(0.2)
+        else None,
     )
 
 

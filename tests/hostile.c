@@ -413,13 +413,23 @@ static esnn_population garbage_population(size_t size, uint16_t width) {
         break;
     case ESNN_INTEGRATOR:
         p.bits = (uint8_t)(2 + below(16));
-        p.flags = (uint16_t)below(2);
+        p.flags = (uint16_t)(below(2) | below(2) << 11);
         p.as.integrator = (esnn_integrator){
             .decay = garbage_offset(size),
             .bias = maybe_offset(size),
             .shift = (uint8_t)below(32),
             .activation = (uint8_t)below(2),
         };
+        if (below(2) == 0) {
+            p.as.integrator.n_scales = (uint16_t)below(4);
+            p.as.integrator.multiplier = garbage_offset(size);
+            p.as.integrator.places = garbage_offset(size);
+            p.as.integrator.high = (int16_t)below(256);
+        }
+        if (below(2) == 0) {
+            p.as.integrator.threshold = garbage_offset(size);
+            p.as.integrator.offset = garbage_offset(size);
+        }
         break;
     case ESNN_LINEAR_STATE:
         p.bits = (uint8_t)(2 + below(16));

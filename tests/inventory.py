@@ -63,6 +63,8 @@ PARTS = {
     *(f"neurons, {n}: {how}" for n in OPTIONAL for how in ("there", "left out")),
     *(f"Integrator, {a.name}" for a in Activation),
     *(f"Integrator, decay: {how}" for how in ("shared", "each")),
+    "Integrator, changes",
+    *(f"Integrator, requantised {how}" for how in ("once", "twice")),
     *(f"LinearState, {blocks}" for blocks in ("one block", "blocks")),
     *(f"DelayLine, source {where}" for where in ("before", "after")),
     *(f"Dense, {bits} bits, {what}" for bits in WIDTHS for what in ("spikes", "values")),
@@ -133,6 +135,10 @@ def _of_population(model: Graph, p: graph.Population) -> Iterator[str]:
     elif isinstance(p, Integrator):
         yield f"Integrator, {p.activation.name}"
         yield from (f"Integrator, decay: {how}" for how in _each(p.decay, p.size))
+        if p.delta is not None:
+            yield "Integrator, changes"
+        if p.requantization is not None:
+            yield f"Integrator, requantised {'once' if p.requantization.once else 'twice'}"
     elif isinstance(p, LinearState):
         yield f"LinearState, {'blocks' if p.blocks > 1 else 'one block'}"
     elif isinstance(p, DelayLine):

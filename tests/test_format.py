@@ -26,7 +26,7 @@ from edgesnn.graph import (
 )
 
 DOCUMENT = (FIRMWARE.parent / "docs" / "format.md").read_text()
-SIZES = {"u8": 1, "u16": 2, "u32": 4, "4 bytes": 4}
+SIZES = {"u8": 1, "u16": 2, "i16": 2, "u32": 4, "4 bytes": 4}
 POPULATION, PROJECTION = blob.POPULATION.format, blob.PROJECTION.format
 
 
@@ -86,7 +86,7 @@ def test_python_packs_every_field_where_the_document_says(heading: str) -> None:
         record[field.at : field.at + field.size] = b"\xff" * field.size
         values = whole.unpack(record)
         (place,) = (k for k, v in enumerate(values) if v not in (0, bytes(4)))
-        assert values[place] in (256**field.size - 1, b"\xff" * 4)
+        assert values[place] in (256**field.size - 1, -1, b"\xff" * 4)
         places.append(place)
     reserved_of_the_header = [17] if heading.startswith("Header") else []
     assert sorted(places + reserved_of_the_header) == list(range(first, first + own))
@@ -132,6 +132,7 @@ CONSTANTS = {
         }.items()
     },
     "ESNN_REACHES": blob.REACHES, "ESNN_ADAPTS": blob.ADAPTS, "ESNN_OLD": blob.OLD,
+    "ESNN_ROUNDS_ONCE": blob.ROUNDS_ONCE,
     "ESNN_VERSION": blob.VERSION,
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -33,6 +34,7 @@ from edgesnn.graph import (
     Port,
     Potential,
     PotentialMode,
+    Requantization,
     Reset,
     SelfTest,
     SoftmaxSum,
@@ -369,6 +371,43 @@ def test_an_integrator_may_look_its_value_up_between_257_points() -> None:
     assert run.emitted() == [0, 100, 25, -50, 12800, -12800]
 
 
+@pytest.mark.parametrize(
+    ("once", "expected"),
+    [
+        # eighths, of which 4 and 12 are halves; rounded twice 3 and 11, and -5, become quarters of
+        # 2 and 6, and of -2, that are halves as well
+        (False, {-13: -2, -12: -2, -5: -1, -4: -1, -3: 0, 3: 1, 4: 1, 11: 2, 12: 2}),
+        (True, {-13: -2, -12: -2, -5: -1, -4: 0, -3: 0, 3: 0, 4: 0, 5: 1, 11: 1, 12: 2}),
+    ],
+)
+def test_sums_are_requantised_in_two_roundings_or_in_one(
+    once: bool, expected: dict[int, int]
+) -> None:
+    scaled = Requantization(i32(1 << 30), u16(2), -128, 127, once)
+    run = Run(one_neuron(relay(requantization=scaled)), list(expected))
+    assert run.emitted() == run.membrane() == run.scores() == list(expected.values())
+
+
+def test_requantised_sums_have_a_multiplier_a_channel_and_stay_in_bounds() -> None:
+    scaled = Requantization(i32(1 << 30, (1 << 31) - 1), u16(2, 0), -7, 7)
+    projection = Dense("input", "out", np.eye(4, dtype=np.int8))
+    run = Run(
+        through(projection, analog(4), relay(size=4, requantization=scaled)), [[40, 5, -80, -9]]
+    )
+    assert run.emitted() == [[5, 5, -7, -7]]
+
+
+def test_changes_are_emitted_where_they_reach_a_threshold() -> None:
+    """Of what is above 0 with an offset of 1, in units of 2, rounded down."""
+    population = relay(
+        decay=u16(ONE), shift=1, bits=4, activation=Activation.RELU, delta=Delta(i32(3), i32(1))
+    )
+    run = Run(one_neuron(population), [1, 1, -2, -1, 30, -31])
+    assert run.membrane() == [1, 2, 0, -1, 29, -2]
+    # 2 is too little; 3; 1 is too little; 0 is 3 less; 30 is more than four bits hold; 30 less
+    assert run.emitted() == [0, 1, 0, -2, 7, -8]
+
+
 def linear_state(blocks: int = 1) -> LinearState:
     """m0' = (2 m0 - 4 m1) / 2 and m1' = 8 m0 / 8; emits m0, and a quarter of m1, in 4 bits."""
     return LinearState(
@@ -526,6 +565,7 @@ ADAPTS = Adaptation(u16(HALF), i32(1))
         ({**ALPHA, "conduction": Conduction.DECAYED}, "conduction is for CuBa-LIF only"),
         ({"membrane_bias": i32(1)}, "membrane_bias is for CuBa-LIF only"),
         ({"inhibitory_decay": u16(HALF)}, "Alpha needs a synaptic_decay too"),
+        ({**ALPHA, "reset": Reset.SUBTRACT}, "Alpha with SUBTRACT needs reset_to"),
         ({**ALPHA, "reset": Reset.ZERO}, "Alpha goes with the resets NONE, SUBTRACT, ZERO_DISCARD"),
         ({**ALPHA, "floor": i32(0)}, "and no further switch"),
         ({"max_spikes": 0}, "max_spikes is not in 1..32767"),
@@ -557,6 +597,11 @@ TABLE = np.zeros(257, np.int16)
 STATE = LinearState("out", np.ones((1, 1), np.int16), u8(0), u8(0))
 
 
+def scaled(*multiplier: int, **changes: Any) -> Requantization:
+    values: dict[str, Any] = {"places": u16(*len(multiplier) * (0,)), "low": 0, "high": 7}
+    return Requantization(i32(*multiplier), **{**values, **changes})
+
+
 @pytest.mark.parametrize(
     ("population", "message"),
     [
@@ -567,6 +612,19 @@ STATE = LinearState("out", np.ones((1, 1), np.int16), u8(0), u8(0))
         (relay(table=TABLE), "and only with it"),
         (relay(activation=Activation.TABLE, table=TABLE[1:]), r"shape \(256,\), not \(257,\)"),
         (relay(activation=Activation.TABLE, table=TABLE, bits=8), "is not 16, which a table needs"),
+        (relay(requantization=scaled()), "has 0 multipliers"),
+        (relay(requantization=scaled(-1)), "multiplier is not in 0..2147483647"),
+        (relay(requantization=scaled(1, places=u16(32))), "places is not in 0..31"),
+        (relay(requantization=scaled(1, places=u16(1, 1))), r"shape \(2,\), not \(1,\)"),
+        (relay(requantization=scaled(1, high=-1)), "high is not in 0..32767"),
+        (relay(requantization=scaled(1, low=1 << 15)), "low is not in -32768..32767"),
+        (relay(delta=Delta(i32(-1), i32(0))), "threshold is not in 0"),
+        (relay(delta=Delta(i32(0), i32(CURRENT_BOUND))), "offset is not in"),
+        (relay(delta=Delta(i32(0, 0), i32(0))), r"threshold has shape \(2,\), not \(1,\)"),
+        (
+            relay(delta=Delta(i32(0), i32(0)), activation=Activation.TABLE, table=TABLE),
+            "delta does",
+        ),
         (replace(STATE, matrix=np.ones((1, 2), np.int16)), r"matrix has shape \(1, 2\)"),
         (replace(STATE, matrix_shift=u8(32)), "matrix_shift is not in 0..31"),
         (replace(STATE, shift=u8(31)), "shift is not in 0..30"),

@@ -29,6 +29,7 @@ from edgesnn.graph import (
     DecayRule,
     DelayedSynapses,
     DelayLine,
+    Delta,
     Dense,
     Fire,
     FirstSpike,
@@ -38,6 +39,7 @@ from edgesnn.graph import (
     Port,
     Potential,
     PotentialMode,
+    Requantization,
     Reset,
     SoftmaxSum,
     SpikeCount,
@@ -312,7 +314,13 @@ def values_through_tables() -> Graph:
     return Graph(
         input=AnalogInput("input", ints(np.int8, 3, -2), bits=8),
         populations=(
-            Integrator("encoder", ints(np.uint16, 0), ints(np.int32, 0), shift=2),
+            Integrator(
+                "encoder",
+                ints(np.uint16, 0),
+                ints(np.int32, 0),
+                shift=2,
+                delta=Delta(ints(np.int32, 1), ints(np.int32, 2)),
+            ),
             LinearState(
                 "memory",
                 matrix=weights(2, 2).astype(np.int16) * 256,
@@ -438,7 +446,7 @@ def one_parameter_for_all() -> Graph:
                 adaptation=Adaptation(share, ints(np.int32, 5), refractory=share),
             ),
             LIF(
-                "alpha", share, **common, reset=Reset.SUBTRACT,
+                "alpha", share, **common, reset=Reset.SUBTRACT, reset_to=ints(np.int32, 5),
                 synaptic_decay=share, inhibitory_decay=ints(np.uint16, 9000),
             ),
             LIF(
@@ -462,7 +470,15 @@ def maps_into_memories() -> Graph:
     return Graph(
         input=SpikeInput("input", 16),
         populations=(
-            Integrator("pooled", ints(np.uint16, 0), np.zeros(4, np.int32), bits=4),
+            Integrator(
+                "pooled",
+                ints(np.uint16, 0),
+                np.zeros(4, np.int32),
+                bits=4,
+                requantization=Requantization(
+                    ints(np.int32, 2**30, 2**31 - 1), ints(np.uint16, 1, 0), -7, 7
+                ),
+            ),
             LinearState(
                 "memories",
                 matrix=weights(2, 2).astype(np.int16) * 256,
@@ -500,7 +516,16 @@ def wide_and_late() -> Graph:
         input=SpikeInput("input", 33),
         populations=(
             DelayLine("line", "out", ints(np.uint8, 2)),
-            Integrator("wide", ints(np.uint16, 20000), np.zeros(257, np.int32), bits=8),
+            Integrator(
+                "wide",
+                ints(np.uint16, 20000),
+                np.zeros(257, np.int32),
+                bits=8,
+                requantization=Requantization(
+                    ints(np.int32, 2**31 - 1, 2**30, 2**31 - 3), ints(np.uint16, 0, 1, 2),
+                    -128, 127, once=True,
+                ),
+            ),
             LIF("out", ints(np.uint16, 29000), ints(np.int32, 9), ints(np.int32, 4), Reset.ZERO),
         ),
         projections=(

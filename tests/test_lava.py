@@ -158,6 +158,115 @@ def test_every_weight_is_kept(file: Path, weights: list[list[int]]) -> None:
         assert int(state.synapse["layer0"][0, 0]) == 64 * weight
 
 
+# ---- sigma-delta ----
+
+
+class Changes:
+    """Lava's `SigmaDelta` of fixed point as it stands there, with a residue."""
+
+    def __init__(self, size: int, threshold: int, bias: Any = 0) -> None:
+        self.sigma, self.act, self.residue = (np.zeros(size, np.int64) for _ in range(3))
+        self.threshold, self.bias = threshold << 12, np.asarray(bias, np.int64) << 12
+
+    def step(self, current: np.ndarray, alone: bool = False) -> np.ndarray:
+        """The messages; `alone`: of Lava's `Delta`, which only takes differences."""
+        self.sigma = self.sigma + current
+        act = current if alone else np.maximum(self.sigma + self.bias, 0)
+        delta = act - self.act + self.residue
+        sent = np.where(np.abs(delta) >= self.threshold, delta, 0)
+        self.residue, self.act = delta - sent, act
+        return np.asarray(sent >> 6)
+
+
+def sdnn(threshold: int, **more: Any) -> dict[str, Any]:
+    return {"type": "SDNN", "activation": "relu", "vThMant": threshold, **more}
+
+
+SIGMA_DELTA = (
+    {"type": "input", "shape": np.array([1]), "neuron": sdnn(1)},
+    dense([[2]], sdnn(1), bias=np.ones(1)),
+    dense([[2]], sdnn(1, sigma_output=True)),
+)
+
+
+@pytest.mark.parametrize("profile", ["lava-dl", "netx"])
+def test_sigma_delta_networks_are_lavas(profile: str, file: Path) -> None:
+    """Every answer of 40 steps; thresholds of 0 and above, odd and even weights, biases, a map."""
+    rng = np.random.default_rng(0)
+    conv = rng.integers(-30, 31, (3, 2, 2, 2)) * 2
+    one, last = rng.integers(-100, 101, (5, 18)), rng.integers(-126, 127, (4, 5)) * 2
+    biases = rng.integers(-20, 20, 3), rng.integers(-40, 40, 5)
+    made = graph(
+        file,
+        {"type": "input", "shape": np.array([2, 4, 3]), "neuron": sdnn(1)},
+        {
+            "type": "conv", "shape": np.array([3, 3, 2]), "weight": conv.astype(np.float32),
+            "stride": 1, "bias": biases[0].astype(np.float32), "neuron": sdnn(0),
+        },
+        {"type": "flatten"},
+        dense(one, sdnn(9), bias=biases[1].astype(np.float32)),
+        dense(last, sdnn(9, sigma_output=True)),
+        profile=profile,
+    )  # fmt: skip
+    frames = np.clip(np.cumsum(rng.integers(-25, 26, (40, 4, 3, 2)), axis=0), -256, 255)
+    layers = Changes(24, 1), Changes(18, 0, np.repeat(biases[0], 6)), Changes(5, 9, biases[1])
+    sent = [np.zeros(size, np.int64) for size in (24, 18, 5)]
+    answer, expected = np.zeros(4, np.int64), []
+    for frame in frames:
+        # of the step before, or of this one
+        seen = list(sent) if profile == "netx" else sent
+        sent[0] = layers[0].step(frame.transpose(2, 0, 1).ravel() << 12, alone=True)
+        windows = np.lib.stride_tricks.sliding_window_view(
+            seen[0].reshape(2, 4, 3), (2, 2), axis=(1, 2)
+        )
+        sent[1] = layers[1].step(np.einsum("cyxij,ocij->oyx", windows, conv).ravel())
+        sent[2] = layers[2].step(one @ seen[1])
+        answer = answer + last @ seen[2]
+        expected.append(answer)
+    signal = frames.reshape(1, 40, -1).astype(np.int16)
+    outputs = [state.scores[0] for state in reference.steps(made, signal)]
+    np.testing.assert_array_equal(outputs, expected)
+    assert len(np.unique(np.array(expected)[:, 0])) > 10
+    by_core = runtime.run(blob.pack_image(made), signal)
+    np.testing.assert_array_equal(by_core.scores[0], expected[-1])
+    assert blob.unpack(blob.pack(made)).graph == made
+
+
+def test_messages_are_narrowed_until_their_sums_are_proved_to_fit(file: Path) -> None:
+    """200 weights a sum and messages of 16 bits pass 30 bits; of 15 they do not."""
+    weight = np.ones((2, 50, 2, 2), np.float32)
+    layers = (
+        {"type": "input", "shape": np.array([50, 2, 2]), "neuron": sdnn(1)},
+        {"type": "conv", "shape": np.array([2, 1, 1]), "weight": weight, "neuron": sdnn(1)},
+        dense([[1, 1]], sdnn(1, sigma_output=True)),
+    )
+    conversion = read_lava(write(file, *layers), Options())
+    assert [p.bits for p in conversion.graph.populations] == [15, 16, 16]  # type: ignore[union-attr]
+    first, *others = conversion.report.layers
+    assert first.verdict is Verdict.APPROXIMATED
+    assert "a change by more than 256 at once is cut to it" in first.reason
+    assert {layer.verdict for layer in others} == {Verdict.EXACT}
+
+
+def test_what_of_sigma_delta_cannot_be_kept_is_refused(file: Path) -> None:
+    first = {"type": "input", "shape": np.array([2]), "neuron": sdnn(1)}
+    last = dense([[2]], sdnn(1, sigma_output=True))
+    cases: list[tuple[tuple[dict[str, Any], ...], str]] = [
+        ((first, dense([[2, 4]], sdnn(1))), "its last layer sends changes"),
+        ((dense([[2, 4]], sdnn(1)), last), "SDNN needs an input layer of its own"),
+        ((first, dense([[2, 4]]), last), "beside others are not supported"),
+        ((first, dense([[2, 4]], {**sdnn(1), "activation": "tanh"}), last), "'tanh', not 'relu'"),
+        ((first, dense([[2, 4]], sdnn(1), delay=np.ones(1)), last), "delays messages"),
+        ((first, dense([[2, 4]], sdnn(1, cumError=1)), last), "'layer/1/neuron/cumError' is not"),
+    ]
+    for layers, message in cases:
+        with pytest.raises(EdgesnnError, match=message) as caught:
+            read_lava(write(file, *layers), Options())
+        assert "\n" not in str(caught.value)
+    with pytest.raises(EdgesnnError, match="have no profile 'lava-dl-early'"):
+        read_lava(write(file, *SIGMA_DELTA), Options("lava-dl-early"))
+
+
 # ---- maps, against the same sums in lava-dl's own order ----
 
 
@@ -237,7 +346,7 @@ def test_values_enter_in_eight_bits(file: Path) -> None:
         (dense([[0.5]]), "layer/0/weight.*whole numbers"),
         (dense([[301]]), "layer/0.*weights up to 301"),
         (dense([[np.nan]]), "layer/0/weight.*no numbers"),
-        (dense([[2]], {**CUBA, "type": "SDNN"}), "neuron/type.*'SDNN': sigma-delta neurons send"),
+        (dense([[2]], {**CUBA, "type": "S4D"}), "neuron/type.*'S4D': state space models"),
         (dense([[2]], {**CUBA, "type": "ADRF_IZ"}), "neuron/type.*'ADRF_IZ': resonators rotate"),
         (dense([[2]], {**CUBA, "gradedSpike": True}), "neuron/gradedSpike"),
         (dense([[2]], {**CUBA, "refDelay": 2}), "neuron/refDelay"),

@@ -266,6 +266,16 @@ def test_what_cannot_be_kept_is_refused_by_name(tmp_path: Path) -> None:
     assert "save the whole model" in refused(path)
 
 
+def test_an_archive_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    form = {**FORMS[0][1], "use_bias": True}
+    path = write_keras(tmp_path / "m.keras", config("rnn", **form), weights(**form))
+    content = bytearray(path.read_bytes())
+    record = content.rindex(b"PK\1\2")  # of the weights, in the directory at the end
+    content[record + 20 : record + 28] = 2 * len(content).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "is no whole .keras file" in refused(path)
+
+
 def test_cut_and_flipped_files_are_read_or_refused(tmp_path: Path) -> None:
     form = {**FORMS[0][1], "use_bias": True}
     path = tmp_path / "m.keras"

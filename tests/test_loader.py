@@ -61,8 +61,9 @@ CODES = {1: "b", 2: "h", 4: "i"}
 ENTRIES = {
     "fraction_bits": 1, "decay": 2, "above": 4, "bias": 4, "synaptic_decay": 2,
     "inhibitory_decay": 2, "floor": 4, "reset_to": 4, "adaptation_decay": 2, "adaptation_step": 4,
-    "refractory": 2, "membrane_bias": 4, "matrix_shift": 1, "shift": 1, "delays": 1, "sources": 2,
-    "starts": 4, "ends": 2, "post": 1, "readout_table": 2, "selftest": 2,
+    "refractory": 2, "membrane_bias": 4, "multiplier": 4, "places": 2, "threshold": 4,
+    "offset": 4, "matrix_shift": 1, "shift": 1, "delays": 1, "sources": 2, "starts": 4, "ends": 2,
+    "post": 1, "readout_table": 2, "selftest": 2,
 }  # fmt: skip
 SETTING = re.compile(r"(.+)\.(\w+)(?:\[(\d+)\])? = (-?\w+)")
 
@@ -128,6 +129,7 @@ class Image:
             if kind == blob.NEURON:
                 states += (get(part, "synaptic_decay") != 0) + (get(part, "inhibitory_decay") != 0)
                 states += 2 if get(part, "flags") & blob.ADAPTS else 0
+            states += kind == blob.INTEGRATOR_KIND and get(part, "threshold") != 0
             delayed = kind == blob.DELAY_KIND
             total += (get(part, "longest") + 1) * bits if delayed else 4 * states * size
             total += 0 if kind == blob.ANALOG_INPUT else blob.align(2 * size)
@@ -197,6 +199,7 @@ RULES, ADAPT, VALUES, MAPS, LATE = (
     "maps_of_values_and_spikes", "delays_of_channels_and_synapses",
 )  # fmt: skip
 MANY, WIDE = "narrow_weights_of_many_sources", "wide_and_late"
+MEMORIES = "maps_into_memories"
 NO_DECAY = "out.decay[0] = 0; out.decay[1] = 0; out.rule = {}; "
 FIRST_SPIKE = "header.readout = 3; header.readout_mode = 0; "
 SOFTMAX = "header.readout = 2; header.readout_table = 64; "
@@ -315,7 +318,9 @@ CASES = {
         *between(RULES, "xylo.above[1]", 0, MEMBRANE - 2, BOUND, "xylo.reset = 5; "),
     ],
     "Alpha": [
-        *only(ADAPT, "alpha.reset", 0, 1, 3),
+        *only(ADAPT, "alpha.reset", 0, 3),
+        *all_of(ADAPT, TAKEN, "alpha.reset = 1; alpha.reset_to = above"),
+        *all_of(ADAPT, FORMAT, "alpha.reset_to = above", "alpha.reset = 3; alpha.reset_to = above"),
         *only(ADAPT, "alpha.conduction alpha.bits", 0),
         *only(ADAPT, "alpha.max_spikes", 1),
         *all_of(ADAPT, FORMAT, "alpha.synaptic_decay = 0", "alpha.membrane_bias = above"),
@@ -366,6 +371,17 @@ CASES = {
         *between(LATE, "trace.shift", 0, 30, FORMAT),
         *only(LATE, "trace.activation", 0, 1),
         *all_of(LATE, FORMAT, "trace.flags = 2", "trace.flags = 256"),
+        *all_of(LATE, FORMAT, "trace.multiplier = decay", "trace.places = decay"),
+        *all_of(VALUES, FORMAT, "encoder.threshold = 0", "encoder.offset = 0"),
+        *all_of(VALUES, FORMAT, "out.threshold = bias; out.offset = bias"),
+        *between(VALUES, "encoder.threshold[0]", 0, (1 << 30) - 1, BOUND),
+        *between(VALUES, "encoder.offset[0]", -CURRENT, CURRENT, BOUND),
+        *all_of(LATE, FORMAT, "trace.low = -1", "trace.low = 1", "trace.n_scales = 1"),
+        *all_of(MEMORIES, FORMAT, "pooled.places = 0", "pooled.multiplier = 2", "pooled.low = 8"),
+        *all_of(MEMORIES, TAKEN, "pooled.n_scales = 1", "pooled.flags = 2048", "pooled.low = 7"),
+        *between(MEMORIES, "pooled.places[0]", 0, 31, BOUND),
+        *between(MEMORIES, "pooled.places[1]", 0, 31, BOUND),
+        *between(MEMORIES, "pooled.multiplier[1]", 0, (1 << 31) - 1, BOUND),
         *all_of(VALUES, FORMAT, "out.table = 0", "out.activation = 0", "out.bits = 15"),
         *all_of(VALUES, TAKEN, "out.table = 0; out.activation = 1; out.bits = 15"),
         *between(LATE, "trace.decay[0]", 0, 32768, BOUND),
@@ -515,6 +531,8 @@ def arrays_of(image: Image, record: str) -> Iterator[tuple[str, int]]:
         for name in ENTRIES:
             shared = flags.get(name) and not get("flags") & flags[name]
             sizes[name] = ENTRIES[name] * (1 if shared else size)
+        if kind == blob.INTEGRATOR_KIND:
+            sizes |= {name: ENTRIES[name] * get("n_scales") for name in ("multiplier", "places")}
         if kind == blob.LINEAR_KIND:
             order = get("order")
             sizes |= {"matrix": 2 * order * order, "matrix_shift": order, "shift": order}

@@ -19,7 +19,7 @@ import pytest
 from checkpoints import write_torch
 
 from edgesnn import blob, runtime
-from edgesnn.converters import spikingjelly, srnn
+from edgesnn.converters import snntorch, spikingjelly, srnn
 from edgesnn.errors import EdgesnnError
 from edgesnn.network import Network, State
 from edgesnn.quantize import quantize
@@ -68,9 +68,7 @@ def traces() -> dict[str, Trace]:
     return found
 
 
-# snnTorch's Alpha has a rule of its own for "subtract"
-REFUSED = [name for name in traces() if name.endswith("/alpha-subtract")]
-NAMES = [name for name in traces() if name not in REFUSED]
+NAMES = list(traces())
 
 
 def differences(network: Network, trace: Trace) -> dict[str, int]:
@@ -97,12 +95,6 @@ def test_the_integers_report_their_own_agreement(name: str, tmp_path: Path) -> N
     assert report.profile == f"{trace.network(tmp_path).profile.framework} {trace.version}"
     assert min(report.spike_agreement.values()) > 0.8
     assert {layer.verdict.value for layer in report.layers} <= {"exact", "approximated"}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_rule_that_the_graph_has_not_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(EdgesnnError, match=r"layer 'n1'.*Alpha.*not supported"):
-        traces()[name].network(tmp_path)
 
 
 # ---- layers between neurons ----
@@ -209,6 +201,21 @@ def test_what_does_not_go_with_its_description_is_refused(
     with pytest.raises(EdgesnnError, match=message) as caught:
         described(tmp_path, state, input=3, layers=layers)
     assert "\n" not in str(caught.value)
+
+
+def test_a_membrane_that_turns_its_sign_is_refused(tmp_path: Path) -> None:
+    """Lapicque's beta only sets C: below exp(-1) what is kept, 1 - 1 / (R C), is negative."""
+    state = {"fc.weight": np.ones((2, 3), np.float32)}
+    path = write_torch(tmp_path / "model.pt", OrderedDict(state))
+    for beta, known in ((0.35, False), (0.4, True)):
+        made = {"type": "Lapicque", "C": float(1 / np.log(1 / beta))}
+        said = {"input": 3, "layers": [{"type": "Linear", "key": "fc"}, made]}
+        if known:
+            (neurons,) = snntorch.SOURCE.read(path, Options(description=said)).populations  # type: ignore[union-attr]
+            np.testing.assert_allclose(neurons.beta, 1 + np.log(0.4), rtol=1e-6)  # type: ignore[union-attr]
+        else:
+            with pytest.raises(EdgesnnError, match="turns the sign of its membrane"):
+                snntorch.SOURCE.read(path, Options(description=said))
 
 
 def test_keys_that_no_layer_names_are_refused(tmp_path: Path) -> None:

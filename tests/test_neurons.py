@@ -211,8 +211,8 @@ def test_a_synaptic_current_is_never_reset() -> None:
     [
         # i = 16, 8, 4, 2 rises at once, h = -16, -4, -1, 0 falls sooner: their sum is a hump
         ({"reset": Reset.NONE}, [0, 4, 3, 2], [0, 1, 0, 0]),
-        # the threshold 3 is taken off that sum, for one step: 3 - 3
-        ({"reset": Reset.SUBTRACT}, [0, 4, 0, 2], [0, 1, 0, 0]),
+        # half of the h before, -2, comes on top of 4 - 1; 3 is taken off i, of 1 a half stays, 1
+        ({"reset": Reset.SUBTRACT, "reset_to": i32(3)}, [0, 4, 1, 1], [0, 1, 0, 0]),
         # both currents are dropped with the membrane
         ({"reset": Reset.ZERO_DISCARD}, [0, 4, 0, 0], [0, 1, 0, 0]),
     ],

@@ -33,7 +33,8 @@ class Op:
 TABLES = {
     "FULLY_CONNECTED": "FullyConnectedOptions", "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions", "AVERAGE_POOL_2D": "Pool2DOptions",
-    "RESHAPE": "ReshapeOptions", "SOFTMAX": "SoftmaxOptions", "MAX_POOL_2D": "Pool2DOptions",
+    "RESHAPE": "ReshapeOptions", "MEAN": "ReducerOptions", "PAD": "PadOptions",
+    "SOFTMAX": "SoftmaxOptions", "MAX_POOL_2D": "Pool2DOptions",
 }  # fmt: skip
 
 
@@ -190,6 +191,75 @@ def head(seed: int, inputs: int = 40, hidden: int = 24, classes: int = 6) -> byt
     ops = [Op("FULLY_CONNECTED", [0, 1, 2], 3, {"FusedActivationFunction": 1}),
            Op("FULLY_CONNECTED", [3, 4, -1], 5), Op("SOFTMAX", [5], 6, {"Beta": 1})]  # fmt: skip
     return built([x, w1, b1, h, w2, y, p], ops)
+
+
+def ties(seed: int) -> bytes:
+    """A dense layer and a convolution of one place, whose scales are powers of two."""
+    rng = np.random.default_rng(seed)
+    x, y = Tensor((1, 8), np.int8, 0.25, 3), Tensor((1, 6), np.int8, 0.5, -5)
+    place = Tensor((1, 1, 1, 6), np.int8, y.scale, y.zero)
+    dense = Tensor((6, 8), np.int8, 0.0625, 0, 0, rng.integers(-9, 10, (6, 8)))
+    kernel = rng.integers(-9, 10, (4, 1, 1, 6))
+    conv = Tensor(kernel.shape, np.int8, np.float32([0.25, 0.5, 0.125, 1]), 0, 0, kernel)
+    bias = Tensor((4,), np.int32, 0.5 * conv.scale, 0, 0, rng.integers(-9, 10, 4))
+    out = Tensor((1, 1, 1, 4), np.int8, 2, 11)
+    one = {"Padding": 1, "StrideW": 1, "StrideH": 1}
+    return built(
+        [x, dense, y, Tensor((4,), np.int32, data=np.array([1, 1, 1, 6])), place, conv, bias, out],
+        [Op("FULLY_CONNECTED", [0, 1], 2), Op("RESHAPE", [2, 3], 4),
+         Op("CONV_2D", [4, 5, 6], 7, one)],
+    )  # fmt: skip
+
+
+def odd(seed: int, *, ties: bool) -> bytes:
+    """What else there is of operations, and with `ties` scales that are powers of two.
+
+    With `ties` RELU6 changes the scale as well, which TensorFlow Lite Micro does not.
+
+    PAD, a dilated convolution, RELU6, a depthwise one of two outputs a channel, QUANTIZE, the mean
+    of a map, and two dense layers, the second of which makes its sums larger.
+    """
+    rng = np.random.default_rng(seed)
+
+    def scale(nearest: int) -> float:
+        return float(np.float32(2.0**nearest * (1 if ties else rng.uniform(0.7, 1.4))))
+
+    def weights(shape: tuple[int, ...], nearest: int, axis: int | None) -> Tensor:
+        channels = 1 if axis is None else shape[axis]
+        scales = np.array([scale(nearest) for _ in range(channels)], np.float32)
+        low = -20 if nearest < -1 else -2
+        return Tensor(shape, np.int8, scales, 0, axis or 0, rng.integers(low, 1 - low, shape))
+
+    def bias(into: Tensor, weight: Tensor, channels: int) -> Tensor:
+        scales = np.float32(into.scale) * weight.scale
+        return Tensor((channels,), np.int32, scales, 0, 0, rng.integers(-40, 40, channels))
+
+    def made(shape: tuple[int, ...], nearest: int) -> Tensor:
+        return Tensor(shape, np.int8, scale(nearest), int(rng.integers(-40, 40)))
+
+    image = made((1, 5, 4, 2), -5)
+    padded = Tensor((1, 7, 7, 2), np.int8, image.scale, image.zero)
+    sides = Tensor((4, 2), np.int32, data=np.array([[0, 0], [1, 1], [2, 1], [0, 0]]))
+    conv, a = weights((3, 3, 3, 2), -5, 0), made((1, 5, 3, 3), -3)
+    b = Tensor(a.shape, np.int8, scale(-4) if ties else a.scale, -128 if ties else a.zero)
+    deep, c = weights((1, 2, 2, 6), -4, 3), made((1, 5, 3, 6), -3)
+    d, e = made((1, 5, 3, 6), -3), made((1, 6), -5)
+    over = Tensor((2,), np.int32, data=np.array([1, 2]))
+    dense, f = weights((5, 6), -5, None), made((1, 5), -6)
+    last, y = weights((4, 5), -1, 0), made((1, 4), -7)
+    tensors = [
+        image, sides, padded, conv, bias(padded, conv, 3), a, b, deep, bias(b, deep, 6), c, d,
+        over, e, dense, bias(e, dense, 5), f, last, y,
+    ]  # fmt: skip
+    valid, same = {"Padding": 1, "StrideW": 1, "StrideH": 1}, {"StrideW": 1, "StrideH": 1}
+    return built(tensors, [
+        Op("PAD", [0, 1], 2),
+        Op("CONV_2D", [2, 3, 4], 5, {**valid, "DilationWFactor": 2, "DilationHFactor": 1}),
+        Op("RELU6", [5], 6), Op("DEPTHWISE_CONV_2D", [6, 7, 8], 9, {**same, "DepthMultiplier": 2}),
+        Op("QUANTIZE", [9], 10), Op("MEAN", [10, 11], 12, {"KeepDims": 0}),
+        Op("FULLY_CONNECTED", [12, 13, 14], 15, {"FusedActivationFunction": 2}),
+        Op("FULLY_CONNECTED", [15, 16], 17),
+    ])  # fmt: skip
 
 
 def floating(seed: int, inputs: int = 8, hidden: int = 16, classes: int = 4) -> bytes:

@@ -259,6 +259,8 @@ ESNN_ONCE static uint32_t state_bytes(const esnn_header *h, const esnn_populatio
         return 4u * p->size *
                (1u + (n->synaptic_decay != 0) + (n->inhibitory_decay != 0) +
                 ((p->flags & ESNN_ADAPTS) != 0 ? 2u : 0u));
+    case ESNN_INTEGRATOR:
+        return 4u * p->size * (1u + (p->as.integrator.threshold != 0));
     case ESNN_LIF_BLOCKS:
         return 4u * p->size + esnn_align(esnn_blocks_of((const uint8_t *)h, p));
     case ESNN_DELAY_LINE:

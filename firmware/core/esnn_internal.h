@@ -73,7 +73,8 @@ enum {
     ESNN_REFRACTORY_PER_NEURON = 1 << 7,
     ESNN_REACHES = 1 << 8,
     ESNN_ADAPTS = 1 << 9,
-    ESNN_OLD = 1 << 10
+    ESNN_OLD = 1 << 10,
+    ESNN_ROUNDS_ONCE = 1 << 11
 };
 
 typedef struct {
@@ -105,8 +106,11 @@ typedef struct {
 typedef struct {
     uint32_t decay, bias, table;
     uint8_t shift, activation;
-    uint16_t zero;
-    uint32_t reserved[9];
+    uint16_t n_scales; /* of a requantisation, 0: none; neuron k has entry k % n_scales */
+    uint32_t multiplier, places;
+    int16_t low, high;
+    uint32_t threshold, offset; /* of one that emits changes, 0: none */
+    uint32_t reserved[4];
 } esnn_integrator;
 
 typedef struct {

@@ -49,10 +49,11 @@ ESNN_ONCE static int known(const esnn_population *p) {
     const esnn_neurons *n = &p->as.neurons;
     const int adapts = (p->flags & ESNN_ADAPTS) != 0, old = (p->flags & ESNN_OLD) != 0;
     const int cuba = n->synaptic_decay != 0 && n->inhibitory_decay == 0;
+    const int alpha = n->inhibitory_decay != 0 && n->reset == ESNN_RESET_SUBTRACT;
     if (n->rule > ESNN_RULE_BIT_SHIFT || n->reset > ESNN_RESET_SUBTRACT_RESIDUE ||
         p->flags >= ESNN_OLD << 1 || (n->zero[0] | n->zero[1]) != 0 || n->decay == 0 ||
-        (n->reset_to != 0 && n->reset != ESNN_RESET_ZERO_AT_ONCE) || n->state_bits < 16 ||
-        n->state_bits > ESNN_MEMBRANE_BITS || n->conduction > ESNN_LAGGED ||
+        (n->reset_to != 0 ? !alpha && n->reset != ESNN_RESET_ZERO_AT_ONCE : alpha) ||
+        n->state_bits < 16 || n->state_bits > ESNN_MEMBRANE_BITS || n->conduction > ESNN_LAGGED ||
         (!cuba && (n->conduction != ESNN_JUMPED || n->membrane_bias != 0))) {
         return 0;
     }
@@ -144,15 +145,21 @@ static int32_t i32_of(const neurons *n, size_t which, size_t k) {
     return ((const int32_t *)n->of[which])[entry(n, which, k)];
 }
 
-/* synaptic currents take in x; what of them enters the membrane */
-ESNN_RARE static int32_t conduct(const neurons *n, size_t k, int32_t x) {
+/* synaptic currents take in x; what of them enters the membrane, of Alpha the membrane itself */
+ESNN_RARE static int32_t conduct(const neurons *n, size_t k, int32_t x, int r) {
     const uint32_t decay = u16_of(n, SYNAPTIC, k);
     const int32_t old = n->i[k];
     const int32_t i = n->i[k] = esnn_clamp(decayed(old, decay, n->rule) + x, n->current_limit);
     if (n->h != NULL) {
-        const int32_t h = decayed(n->h[k], u16_of(n, INHIBITORY, k), n->rule) - x;
-        n->h[k] = esnn_clamp(h, n->current_limit);
-        return i;
+        const int32_t before = n->h[k];
+        x = decayed(before, u16_of(n, INHIBITORY, k), n->rule) - x;
+        x = n->h[k] = esnn_clamp(x, n->current_limit);
+        if (r && n->reset == ESNN_RESET_SUBTRACT) {
+            x += decayed(before, u16_of(n, DECAY, k), n->rule);
+            n->i[k] = esnn_clamp(i - i32_of(n, RESET_TO, k), n->current_limit);
+            n->h[k] = 0;
+        }
+        return i + x;
     }
     x = n->conduction == ESNN_JUMPED    ? i
         : n->conduction == ESNN_DECAYED ? decayed(i, decay, n->rule)
@@ -163,7 +170,6 @@ ESNN_RARE static int32_t conduct(const neurons *n, size_t k, int32_t x) {
 /* the membrane that the fire test sees, where r: the neuron spiked in the step before */
 ESNN_RARE static int32_t integrate(const neurons *n, size_t k, int32_t x, int r,
                                    int32_t subtracted) {
-    int32_t w = 0;
     if (r && n->reset == ESNN_RESET_ZERO_DISCARD) {
         if (n->h != NULL) {
             n->i[k] = n->h[k] = 0;
@@ -171,11 +177,11 @@ ESNN_RARE static int32_t integrate(const neurons *n, size_t k, int32_t x, int r,
         return 0;
     }
     if (n->h != NULL) {
-        w = n->i[k] + n->h[k];
-    } else {
-        w = r && n->reset == ESNN_RESET_ZERO ? 0 : decayed(n->v[k], u16_of(n, DECAY, k), n->rule);
-        w += x;
+        return esnn_clamp(x, n->membrane_limit);
     }
+    int32_t w =
+        r && n->reset == ESNN_RESET_ZERO ? 0 : decayed(n->v[k], u16_of(n, DECAY, k), n->rule);
+    w += x;
     if (r && (n->reset == ESNN_RESET_SUBTRACT || n->reset == ESNN_RESET_SUBTRACT_RESIDUE)) {
         w -= subtracted;
     }
@@ -214,7 +220,7 @@ ESNN_RARE static int32_t fire(const neurons *n, size_t k, int32_t x, int32_t rai
         subtracted = (n->flags & ESNN_OLD) != 0 ? n->last[k] + n->reaches : threshold;
     }
     if (n->i != NULL) {
-        x = conduct(n, k, x);
+        x = conduct(n, k, x, r);
     }
     int32_t v = integrate(n, k, x, r, subtracted);
     int32_t s = (refractory ? v - n->last[k] : v) > above;

@@ -15,15 +15,43 @@ static int known_bits(const esnn_population *p) { return p->bits >= 2 && p->bits
 
 ESNN_ONCE static esnn_status check_integrator(const esnn_header *h, const esnn_population *p) {
     const esnn_integrator *r = &p->as.integrator;
-    if (!known_bits(p) || (p->flags & ~ESNN_DECAY_PER_NEURON) != 0 ||
-        r->shift > ESNN_MAX_STATE_SHIFT || r->activation > ESNN_TABLE || r->zero != 0 ||
-        !esnn_all_zero(r->reserved, 9) || (r->activation == ESNN_TABLE) != (r->table != 0) ||
+    const uint16_t n = r->n_scales;
+    if (!known_bits(p) || (p->flags & ~(ESNN_DECAY_PER_NEURON | ESNN_ROUNDS_ONCE)) != 0 ||
+        r->shift > ESNN_MAX_STATE_SHIFT || r->activation > ESNN_TABLE || r->low > r->high ||
+        !esnn_all_zero(r->reserved, 4) || (n == 0 && !esnn_all_zero(&r->multiplier, 3)) ||
+        (r->threshold != 0) != (r->offset != 0) || (r->threshold != 0 && r->table != 0) ||
+        (r->activation == ESNN_TABLE) != (r->table != 0) ||
         (r->table != 0 && (p->bits != 16 || !esnn_inside(h, r->table, 2u * ESNN_TABLE_SIZE)))) {
         return ESNN_ERR_FORMAT;
     }
     const size_t entries = (p->flags & ESNN_DECAY_PER_NEURON) != 0 ? p->size : 1u;
-    const esnn_status status = esnn_check_u16(h, r->decay, entries, ESNN_DECAY_ONE);
-    return status == ESNN_OK ? esnn_check_bias(h, r->bias, p->size) : status;
+    esnn_status status = esnn_check_u16(h, r->decay, entries, ESNN_DECAY_ONE);
+    status = status != ESNN_OK ? status : esnn_check_u16(h, r->places, n, 31u);
+    status = status != ESNN_OK ? status : esnn_check_i32(h, r->multiplier, n, 0, INT32_MAX);
+    if (status == ESNN_OK && r->threshold != 0) {
+        status = esnn_check_i32(h, r->threshold, p->size, 0, ESNN_NEVER);
+        status = status != ESNN_OK ? status : esnn_check_bias(h, r->offset, p->size);
+    }
+    return status != ESNN_OK ? status : esnn_check_bias(h, r->bias, p->size);
+}
+
+/* no product passes 2^61 */
+ESNN_RARE ESNN_APART static void requantize(const uint8_t *image, const esnn_population *p,
+                                            int32_t *v) {
+    const esnn_integrator *r = &p->as.integrator;
+    const int32_t *multiplier = esnn_i32(image, r->multiplier);
+    const uint16_t *places = esnn_u16(image, r->places);
+    for (size_t j = 0, k = 0; j < p->size; j++, k = k + 1u < r->n_scales ? k + 1u : 0) {
+        const int64_t product = (int64_t)v[j] * multiplier[k];
+        const int32_t half = (int32_t)((1u << places[k]) >> 1);
+        int32_t y = (int32_t)((product + (1 << 30)) >> 31), down = y < 0;
+        if ((p->flags & ESNN_ROUNDS_ONCE) != 0) {
+            y = (int32_t)(product >> 31) | ((uint32_t)product << 1 != 0);
+            down = ~(y >> places[k]) & 1;
+        }
+        y = (y + half - (half != 0 ? down : 0)) >> places[k];
+        v[j] = y < r->low ? r->low : y > r->high ? r->high : y;
+    }
 }
 
 static int32_t activated(const esnn_integrator *r, const int16_t *table, int32_t y) {
@@ -38,6 +66,25 @@ static int32_t activated(const esnn_integrator *r, const int16_t *table, int32_t
     return y;
 }
 
+/* by how much each has changed since it was last emitted, where that is enough; returns how many */
+ESNN_RARE ESNN_APART static uint32_t changes(const uint8_t *image, const esnn_population *p,
+                                             int32_t *v, uint16_t *output) {
+    const esnn_integrator *r = &p->as.integrator;
+    const int32_t *threshold = esnn_i32(image, r->threshold), *offset = esnn_i32(image, r->offset);
+    int32_t *sent = v + p->size;
+    uint32_t emitted = 0;
+    for (size_t j = 0; j < p->size; j++) {
+        const int32_t a = esnn_clamp(v[j] + offset[j], ESNN_MEMBRANE_LIMIT);
+        int32_t d = (r->activation == ESNN_RELU && a < 0 ? 0 : a) - sent[j];
+        d = (d < 0 ? -d : d) >= threshold[j] ? d : 0;
+        sent[j] += d;
+        d = esnn_clamp(d >> r->shift, (int32_t)1 << (p->bits - 1u));
+        output[j] = (uint16_t)d;
+        emitted += d != 0;
+    }
+    return emitted;
+}
+
 static void integrate(const esnn_model *m, const esnn_population *p, esnn_slot *slot,
                       const esnn_currents *in) {
     const esnn_integrator *r = &p->as.integrator;
@@ -49,6 +96,13 @@ static void integrate(const esnn_model *m, const esnn_population *p, esnn_slot *
     uint32_t emitted = 0;
     for (size_t j = 0; j < p->size; j++, decay += stride) {
         v[j] = esnn_clamp(esnn_leak(v[j], *decay) + in->current[j], ESNN_MEMBRANE_LIMIT);
+    }
+    if (r->n_scales != 0) {
+        requantize(m->image, p, v);
+    }
+    if (r->threshold != 0) {
+        slot->n_events = changes(m->image, p, v, output);
+        return;
     }
     const uint32_t shift = r->shift;
     const int32_t limit = (int32_t)1 << (p->bits - 1u);

@@ -28,9 +28,9 @@ to 0.9.1 take `mem` for `syn` (mended in 0.9.4), which the test shows. `modules.
 spikes of every neuron, reset and reset timing of each framework, beside the state_dict and the
 description that they are converted from (`tests/test_modules.py`). `others.py` holds the packages
 that are no spiking framework: which integers Brevitas rounds weights to (`tests/test_modules.py`),
-the int8 that TensorFlow Lite's reference kernels give (`tests/test_tflite.py`), LMUs with Keras's
-hidden cells, as Keras saves them (`tests/test_lmu.py`), and the files that nir itself writes
-(`tests/test_nir.py`).
+the int8 that LiteRT's reference kernels, XNNPACK and TensorFlow Lite Micro give, and files that
+TensorFlow's own converter quantised (`tests/test_tflite.py`), LMUs with Keras's hidden cells, as
+Keras saves them (`tests/test_lmu.py`), and the files that nir itself writes (`tests/test_nir.py`).
 
 """
 

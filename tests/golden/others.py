@@ -4,8 +4,10 @@ Needs NumPy, the package (brevitas) with torch, and nothing of edgesnn; `make go
 
 * `brevitas`: layers whose weights are integers times a scale, by every way in which the scale is
   found: state_dict, description, and the weights that Brevitas itself multiplies by.
-* `ai-edge-litert`: int8 `.tflite` files of ../tflite_files.py and what TensorFlow Lite's reference
-  kernels make of random frames; needs the package tflite too.
+* `ai-edge-litert`, `tflite-micro`: int8 `.tflite` files of ../tflite_files.py and what reference
+  kernels and XNNPACK, or TensorFlow Lite Micro's, make of random frames; need package tflite too.
+* `tensorflow-cpu`: Keras models that TensorFlow's converter has quantised to int8, and what its
+  reference kernels make of frames.
 * `keras`: LMUs whose hidden cells are Keras's, saved by Keras, and their scores of every step in
   units of 1e-5; the memory around the cells is written here, from the paper.
 * `nir`: files that the package writes, one for each primitive.
@@ -72,38 +74,137 @@ def brevitas() -> tuple[str, Arrays]:
     return "Brevitas", arrays
 
 
-def litert() -> tuple[str, Arrays]:
-    from ai_edge_litert import interpreter as lite
-
+def _files() -> dict[str, bytes]:
+    """`.tflite` files of ../tflite_files.py."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import tflite_files
 
-    files = {
-        "relu": (tflite_files.convolutional(0), None),
-        "relu6": (tflite_files.convolutional(1, relu="RELU6"), None),
-        "none": (tflite_files.convolutional(2, relu="NONE"), None),
-        "head": (tflite_files.head(3), 5),  # before its softmax
+    return {
+        "relu": tflite_files.convolutional(0),
+        "relu6": tflite_files.convolutional(1, relu="RELU6"),
+        "none": tflite_files.convolutional(2, relu="NONE"),
+        "head": tflite_files.head(3),
+        "odd": tflite_files.odd(4, ties=False),
+        "ties": tflite_files.odd(5, ties=True),
+        "layers-of-ties": tflite_files.ties(6),
     }
+
+
+def _frames(shape: Any) -> np.ndarray:
+    return np.random.default_rng(0).integers(-128, 128, (80, *shape[1:])).astype(np.int8)
+
+
+def litert() -> tuple[str, Arrays]:
+    from ai_edge_litert import interpreter as lite
+
+    kinds = lite.OpResolverType
     arrays: Arrays = {}
-    for name, (content, seen) in files.items():
-        made = lite.Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=lite.OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
-        )
-        made.allocate_tensors()
-        into, out = made.get_input_details()[0], made.get_output_details()[0]
-        shape = (100, *into["shape"][1:])
-        frames = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
-        given = []
+    for name, content in _files().items():
+        for kernels, resolver in (("litert", kinds.BUILTIN_REF), ("xnnpack", kinds.AUTO)):
+            reference = kernels == "litert"
+            if name == "head" and not reference:
+                continue  # XNNPACK computes its softmax with the rest
+            made = lite.Interpreter(
+                model_content=content,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=reference,
+            )
+            made.allocate_tensors()
+            into, out = made.get_input_details()[0], made.get_output_details()[0]
+            seen = 5 if name == "head" else out["index"]  # before its softmax
+            frames, given = _frames(into["shape"]), []
+            for frame in frames:
+                made.set_tensor(into["index"], frame[np.newaxis])
+                made.invoke()
+                given.append(made.get_tensor(seen)[0].copy())
+            arrays[f"{name}/{kernels}"] = np.stack(given)
+            arrays[f"{name}/input"] = frames.reshape(len(frames), -1)
+        arrays[f"{name}/file"] = np.frombuffer(content, np.uint8)
+    return "LiteRT", arrays
+
+
+def micro() -> tuple[str, Arrays]:
+    from tflite_micro.python.tflite_micro import runtime
+
+    arrays: Arrays = {}
+    for name, content in _files().items():
+        if name in ("head", "ties"):
+            continue  # a softmax, and a RELU6 that changes the scale, which it leaves out
+        made = runtime.Interpreter.from_bytes(content)
+        frames, given = _frames(made.get_input_details(0)["shape"]), []
         for frame in frames:
+            made.set_input(frame[np.newaxis], 0)
+            made.invoke()
+            given.append(made.get_output(0)[0].copy())
+        arrays[f"{name}/tflm"] = np.stack(given)  # of the files and frames of ai-edge-litert
+    return "TensorFlow Lite Micro", arrays
+
+
+def tensorflow() -> tuple[str, Arrays]:
+    """Small Keras models as TensorFlow's own converter quantises them to int8."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+    from keras import Input, Sequential, layers, utils
+
+    def small(kind: Any, *args: Any, **options: Any) -> Any:
+        """A layer of convolution, batch norm and ReLU6, of 5 channels."""
+        return [kind(*args, use_bias=False, **options), layers.BatchNormalization(), layers.ReLU(6)]
+
+    models = {
+        "maps": [
+            Input((8, 7, 2)), layers.ZeroPadding2D(((0, 1), (0, 1))),
+            *small(layers.Conv2D, 5, 3, strides=2),
+            *small(layers.DepthwiseConv2D, 3, padding="same"), *small(layers.Conv2D, 6, 1),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4, activation="softmax"),
+        ],
+        "pooled": [
+            Input((9, 9, 1)), layers.Conv2D(4, (3, 2), activation="relu", padding="same"),
+            layers.AveragePooling2D(2), layers.DepthwiseConv2D(3, depth_multiplier=2),
+            layers.ReLU(), layers.Flatten(), layers.Dense(12, activation="relu"), layers.Dense(3),
+        ],
+        "signal": [
+            Input((20, 3)), layers.Conv1D(6, 5, strides=2, activation="relu"),
+            layers.Conv1D(4, 3, padding="causal"), layers.Flatten(),
+            layers.Dropout(0.5), layers.Dense(5, activation="sigmoid"),
+        ],
+        "dense": [Input((17,)), layers.Dense(9, activation="relu"), layers.Dense(6)],
+    }  # fmt: skip
+    arrays: Arrays = {}
+    for name, parts in models.items():
+        utils.set_random_seed(0)
+        model, rng = Sequential(parts), np.random.default_rng(0)
+        for layer in model.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                beside = rng.uniform(0.5, 1.5, (4, layer.gamma.shape[0]))
+                layer.set_weights(list(beside))
+        frames = rng.normal(0, 1, (200, *model.input_shape[1:])).astype(np.float32)
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda frames=frames: ([x[None]] for x in frames)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        content = converter.convert()
+        kind = tf.lite.experimental.OpResolverType.BUILTIN_REF
+        made = tf.lite.Interpreter(
+            model_content=content, experimental_op_resolver_type=kind,
+            experimental_preserve_all_tensors=True,
+        )  # fmt: skip
+        made.allocate_tensors()
+        into = made.get_input_details()[0]
+        # what the last layer of weights gives, before a softmax or sigmoid
+        seen = [x for x in made._get_ops_details() if x["op_name"] == "FULLY_CONNECTED"][-1]
+        scale, zero = into["quantization"]
+        whole = np.clip(np.rint(frames[:60] / scale + zero), -128, 127).astype(np.int8)
+        given = []
+        for frame in whole:
             made.set_tensor(into["index"], frame[np.newaxis])
             made.invoke()
-            given.append(made.get_tensor(out["index"] if seen is None else seen)[0].copy())
+            given.append(made.get_tensor(seen["outputs"][0])[0].copy())
         arrays[f"{name}/file"] = np.frombuffer(content, np.uint8)
-        arrays[f"{name}/input"] = frames.reshape(100, -1)
-        arrays[f"{name}/output"] = np.stack(given)
-    return "LiteRT", arrays
+        arrays[f"{name}/input"] = whole.reshape(len(whole), -1)
+        arrays[f"{name}/litert"] = np.stack(given)
+    return "TensorFlow", arrays
 
 
 def keras() -> tuple[str, Arrays]:
@@ -270,7 +371,10 @@ def nir() -> tuple[str, Arrays]:
     return "nir", arrays
 
 
-MADE = {"brevitas": brevitas, "ai-edge-litert": litert, "keras": keras, "nir": nir}
+MADE = {
+    "brevitas": brevitas, "ai-edge-litert": litert, "tflite-micro": micro,
+    "tensorflow-cpu": tensorflow, "keras": keras, "nir": nir,
+}  # fmt: skip
 
 
 def main(package: str, folder: Path) -> None:
