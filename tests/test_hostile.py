@@ -514,6 +514,29 @@ def wide_and_late() -> Graph:
     )  # fmt: skip
 
 
+def neurons_in_blocks() -> Graph:
+    """Two small memories that only their own projections lead into."""
+    return with_selftest(
+        Graph(
+            input=SpikeInput("input", 2),
+            populations=(
+                LIF(
+                    "memory",
+                    decay=ints(np.uint16, 30000),
+                    threshold=ints(np.int32, 40, 50, 300, 4),
+                    bias=ints(np.int32, 0, 0, 0, 0),
+                    reset=Reset.SUBTRACT,
+                ),
+            ),
+            projections=(
+                Dense("input", "memory", weights(2, 1), shift=2, blocks=2),
+                Dense("memory", "memory", weights(2, 2), blocks=2),
+            ),
+            readout=SpikeCount("memory"),
+        )
+    )
+
+
 GOLDEN = {
     model.__name__: model()
     for model in (
@@ -532,6 +555,7 @@ GOLDEN = {
         one_parameter_for_all,
         maps_into_memories,
         wide_and_late,
+        neurons_in_blocks,
     )
 }
 each_golden = pytest.mark.parametrize("model", GOLDEN)
