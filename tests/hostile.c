@@ -563,6 +563,7 @@ static void refusals(const uint8_t *image, size_t size) {
     esnn_result out;
     uint8_t *shifted = (uint8_t *)allocate(size + 1) + 1;
     memcpy(shifted, image, size);
+    printf("kernels: %s\n", esnn_kernel_name());
     refused("check no image", esnn_check(NULL, size, &info));
     refused("check an odd address", esnn_check(shifted, size, &info));
     REQUIRE(esnn_check(image, size, NULL) == ESNN_OK);
