@@ -49,7 +49,8 @@ SMALL = OUT=../build/firmware-64k/mps2-an386 BOARD=mps2-an386 RAM_SIZE=64K STACK
 
 .PHONY: cov
 cov: $(VENV)/dev.stamp ## Measure which lines and branches of the core, the app and the Python packages the tests run
-	@.ci/need $(PYTHON) clang libclang-rt-dev llvm gcc-arm-none-eabi
+	@.ci/need $(PYTHON) clang libclang-rt-dev llvm dbus-daemon g++ stm32flash
+	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python tests/covered.py
 
 .PHONY: mutants

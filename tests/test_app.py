@@ -381,6 +381,19 @@ def test_an_update_whose_head_is_wrong_is_refused(app: App, at: int, value: int,
     assert next(found for found in said.codes() if found) == code
 
 
+@pytest.mark.parametrize(("at", "code"), [(64, -3), (72, -6)])
+def test_an_update_that_does_not_begin_as_it_was_announced_is_refused(
+    app: App, at: int, code: int
+) -> None:
+    """Its head comes twice, and the second one is what lies in the flash."""
+    data = bytearray(UPDATE)
+    data[at] ^= 4
+    struct.pack_into("<I", data, 124, zlib.crc32(data[64:124]))
+    said = app.talk(update(UPDATE)[0], *update(bytes(data))[1:], STORE, parts=app.store)
+    assert said.codes()[-2] == code
+    assert not stored(said).waits
+
+
 def test_the_name_of_a_board_is_told_from_a_longer_and_a_shorter_one(app: App) -> None:
     codes = []
     for target in ("app", "ap", "apps", "a" * 31):

@@ -740,6 +740,15 @@ def test_a_record_that_breaks_a_rule_is_refused(
     assert hostile.verdicts("run", image) == {"format": 1}
 
 
+@pytest.mark.parametrize(
+    ("at", "name"), [*((at, "magic") for at in range(4)), *((at, "version") for at in range(4, 8))]
+)
+def test_what_is_no_image_of_this_version_is_refused_by_name(
+    hostile: Hostile, at: int, name: str
+) -> None:
+    assert hostile.verdicts("run", patched(pack_image(one_neuron()), at, "<B", 1)) == {name: 1}
+
+
 def test_fraction_bits_past_the_end_are_refused(hostile: Hostile) -> None:
     image = patched(pack_image(analog_to_leaky()), INPUT + 12, "<I", 2**32 - 4)
     assert hostile.verdicts("run", image) == {"format": 1}

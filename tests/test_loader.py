@@ -287,6 +287,8 @@ CASES = {
             f"{ONE_BLOCK.format('memory>memory', 4)}",
         ),
         *all_of(BLOCKS, FORMAT, "memory.n_projections = 0"),
+        *only(BLOCKS, "input>memory.source", 0),
+        *only(BLOCKS, "input>memory.target", 1),
     ],
     "neurons": [
         *only(ANALOG, "out.reset", 0, 1, 2, 3, 4, 5, 6),
@@ -335,6 +337,7 @@ CASES = {
         *all_of(RULES, FORMAT, "xylo.max_spikes = 0; xylo.bits = 0"),
         *all_of(RULES, FORMAT, "xylo.bits = 5", "xylo.bits = 7", "xylo.bits = 0"),
         *all_of(RULES, FORMAT, "xylo.flags = 10"),  # not REACHES
+        *all_of(RULES, FORMAT, "xylo.flags = 10; xylo.max_spikes = 2; xylo.bits = 3"),
         *all_of(
             RULES, FORMAT,
             "xylo.flags = 778; xylo.adaptation_decay = decay; xylo.adaptation_step = floor",

@@ -17,6 +17,7 @@ from edgesnn.graph import (
     LIF,
     Adaptation,
     AnalogInput,
+    Conduction,
     Conv,
     DelayedSynapses,
     Dense,
@@ -73,6 +74,20 @@ def raised_by_projections_alone(step: int, seed: int, synaptic: bool) -> Case:
         ),
         Potential("out", PotentialMode.SUM),
     )
+    return graph, spikes(rng, 4, 0.6)
+
+
+def almost_served(**other: object) -> Case:
+    """Delayed subtraction and decays by neuron, and one switch that is not served with them."""
+    rng, size = np.random.default_rng(1), 5
+    decays = ints(rng.choice([32768, 30000, 100], (2, size)), np.uint16)
+    given = {"synaptic_decay": decays[1], "reset": Reset.SUBTRACT, **other}
+    neurons = LIF(
+        "out", decays[0], ints([9, 100, 200, 1 << 20, 5000]), np.zeros(size, np.int32),
+        **given,  # type: ignore[arg-type]
+    )  # fmt: skip
+    entering = Dense("input", "out", signs(rng, size, 4), shift=9)
+    graph = Graph(SpikeInput("input", 4), (neurons,), (entering,), Potential("out"))
     return graph, spikes(rng, 4, 0.6)
 
 
@@ -145,6 +160,14 @@ def cases() -> Iterator[Case]:
     for step in (0, 1, -1):
         for seed in range(6):
             yield raised_by_projections_alone(step, seed, synaptic=seed < 3)
+    yield almost_served()
+    for conduction in Conduction:
+        yield almost_served(conduction=conduction)
+    for reset in Reset:
+        yield almost_served(reset=reset)
+    yield almost_served(state_bits=17)
+    yield almost_served(membrane_bias=ints([9, -9, 100, -100, 5000]))
+    yield almost_served(floor=ints([-3]), reset=Reset.SUBTRACT_AT_ONCE)
     for sign in (1, -1):
         for off in (-1, 0, 1):
             yield memory_at_its_limits(sign, off)
