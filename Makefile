@@ -47,6 +47,17 @@ fuzz: $(VENV)/dev.stamp ## Fuzz loader, decoder and stream app, coverage-guided 
 SMALL = OUT=../build/firmware-64k/mps2-an386 BOARD=mps2-an386 RAM_SIZE=64K STACK_SIZE=4K \
 	SIZES="-DMODEL_BYTES=49152 -DARENA_BYTES=3072 -DPACKET_BYTES=2064 -DRING=2048u"
 
+.PHONY: cov
+cov: $(VENV)/dev.stamp ## Measure which lines and branches of the core, the app and the Python packages the tests run
+	@.ci/need $(PYTHON) clang libclang-rt-dev llvm dbus-daemon g++ stm32flash
+	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
+	$(RUN)/python tests/covered.py
+
+.PHONY: mutants
+mutants: $(VENV)/dev.stamp ## Change the core in thousands of small ways, which tests must notice (BUDGET=0.01 for a taste)
+	@.ci/need $(PYTHON) gcc
+	$(RUN)/python tests/mutants.py --budget $(BUDGET)
+
 .PHONY: blimp
 blimp: $(VENV)/dev.stamp ## Evolve the blimp's controllers and print their table (BUDGET=0.05 for a taste)
 	@.ci/need $(PYTHON) gcc gcc-arm-none-eabi qemu-system-arm

@@ -134,6 +134,11 @@ static int make_arena_right(uint8_t *image, size_t size) {
         widest = k > 0 && p.size > widest ? p.size : widest;
         scores = k == h.readout_population ? p.size : scores;
         total += bytes_of(&p);
+        const uint64_t first = h.projections + (uint64_t)p.first_projection * sizeof q;
+        if (p.kind == ESNN_LIF_BLOCKS && first + sizeof q <= size) {
+            memcpy(&q, image + first, sizeof q);
+            total += (q.as.dense.blocks + 3u) / 4u * 4u;
+        }
     }
     for (size_t k = 0; k < h.n_projections; k++) {
         const uint64_t at = h.projections + (uint64_t)k * sizeof q;
@@ -568,6 +573,7 @@ static void refusals(const uint8_t *image, size_t size) {
     esnn_result out;
     uint8_t *shifted = (uint8_t *)allocate(size + 1) + 1;
     memcpy(shifted, image, size);
+    printf("kernels: %s\n", esnn_kernel_name());
     refused("check no image", esnn_check(NULL, size, &info));
     refused("check an odd address", esnn_check(shifted, size, &info));
     REQUIRE(esnn_check(image, size, NULL) == ESNN_OK);

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgesnn import blob, reference, runtime
+from edgesnn import _core, blob, reference, runtime
 from edgesnn.blimp import course, data, judge, start, table
 from edgesnn.blimp import task as tasks
 from edgesnn.blimp.controllers import (
@@ -302,6 +302,138 @@ def test_bounds_that_an_image_cannot_hold_are_refused(monkeypatch: pytest.Monkey
         with pytest.raises(ModelError, match="refuses the recipe"):
             Native(recipe(), OVER.track, genome)
         monkeypatch.undo()
+
+
+# where in a recipe, in words of 32 bits
+VERSION, BYTES, STRATEGY, LAMBDA, MU, EVERY, RATE, WEIGHTS = 0, 1, 3, 4, 5, 7, 8, 9
+LEAST_SIGMA, RUNS, SAMPLES, RUN, TASK = 41, 42, 43, 44, 44 + 9 * 32
+KIND, PART, COUNT, STRIDE, SECOND, MIRROR, LOW, HIGH, SIGMA = range(9)
+TICKS, WINDOWS, SCRIPTED, SCRIPT, SEGMENTS = TASK + 7, TASK + 8, TASK + 19, TASK + 20, TASK + 46
+WHOLE = {  # the words of a task that is in order wherever these are, from the least to the most
+    0: (0, 2), 1: (0, 7), 2: (0, 7), 3: (0, 1 << 24), 4: (0, 1 << 24), 5: (0, 1 << 24),
+    6: (0, 1 << 24), 7: (8, 4096), 8: (1, 64), 9: (1, 64), 10: (0, 64), 11: (0, 16), 12: (0, 16),
+    15: (0, 256), 16: (0, 1000), 19: (0, 8), 20: (0, 1000), 27: (0, 1000), 28: (0, 32768),
+    29: (0, 32768), 30: (0, 32768), 31: (0, 16 << 20), 32: (1, 32768), 33: (0, 1 << 16),
+    34: (0, 1 << 16), 35: (0, 9 << 8), 46: (0, 8),
+}  # fmt: skip
+PAIRS = {  # a least and a most of something that is drawn
+    13: (1, 4096), 17: (0, 1000), 36: (-1 << 20, 1 << 20), 38: (1, 32768), 40: (0, 2560),
+    42: (0, 7), 44: (0, 100),
+}  # fmt: skip
+
+
+def begins(words: np.ndarray, image: bytes) -> int:
+    """The status with which the firmware begins an evolution by a recipe, word by word."""
+    ffi, lib = _core.ffi, _core.lib
+    memory = [ffi.new("uint32_t[]", n) for n in (len(words), (len(image) + 3) // 4, 4096, 8192)]
+    ffi.memmove(memory[0], words.astype("<i4").tobytes(), 4 * len(words))
+    ffi.memmove(memory[1], image, len(image))
+    return int(
+        lib.evolve_begin(
+            ffi.new("evolution *"), ffi.cast("evolve_recipe *", memory[0]), 4 * len(words),
+            ffi.cast("uint8_t *", memory[1]), len(image),
+            ffi.cast("evolve_state *", memory[2]), memory[3], 4 * 8192,
+        )
+    )  # fmt: skip
+
+
+def words_of(design: str = "pd") -> tuple[np.ndarray, bytes]:
+    """A recipe all of whose ranges are as wide as they may be, and the image that it is for."""
+    task = replace(FLOWN, script=(0,) * 8, windows=(1, 1, 1))
+    words = np.frombuffer(recipe(design, task).pack(OVER.track), "<i4").astype(np.int64)
+    for at, (low, high) in PAIRS.items():
+        words[TASK + at : TASK + at + 2] = low, high
+    return words, blob.pack_image(build(random_genome(DESIGNS[design], 3)))
+
+
+def changed(words: np.ndarray, *changes: tuple[int, int]) -> np.ndarray:
+    found = words.copy()
+    for at, value in changes:
+        found[at] = value
+    return found
+
+
+@pytest.mark.parametrize("at", [*WHOLE, *PAIRS])
+def test_every_number_of_a_task_has_its_bounds(at: int) -> None:
+    words, image = words_of()
+    low, high = WHOLE.get(at) or PAIRS[at]
+    for place in (at,) if at in WHOLE else (at, at + 1):
+        for value in (low, high):
+            assert begins(changed(words, (TASK + place, value)), image) == 0
+        for value in (low - 1, high + 1):
+            assert begins(changed(words, (TASK + place, value)), image) == -7
+    if at in PAIRS:
+        crossed = (TASK + at, high), (TASK + at + 1, low)
+        assert begins(changed(words, *crossed), image) == -7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(TICKS, 1)], [(TICKS, 5), (SCRIPTED, 6)], [(SEGMENTS + 1, -1)], [(SEGMENTS + 2, -1)],
+        [(SEGMENTS + 1, 1 << 20)], [(SEGMENTS + 2, (1 << 20) + 1)], [(SEGMENTS + 3, 3)],
+        [(SEGMENTS + 3, -1)], [(SEGMENTS + 1, 2000), (SEGMENTS + 2, 1 << 20)],
+        [(TASK, 0), (SEGMENTS + 2, 5)], [(TASK, 0), (SEGMENTS, 0)],
+    ],
+)  # fmt: skip
+def test_a_task_that_does_not_fit_its_flights_is_refused(changes: list[tuple[int, int]]) -> None:
+    words, image = words_of()
+    assert begins(words, image) == 0
+    assert begins(changed(words, (TASK, 0)), image) == 0  # recorded flights, of all roles
+    assert begins(changed(words, *changes), image) == -7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(VERSION, 0)], [(VERSION, 2)], [(STRATEGY, 2)], [(LAMBDA, 0)], [(LAMBDA, 1)],
+        [(LAMBDA, 65)], [(MU, 0)], [(MU, 5)], [(LAMBDA, 64), (MU, 33)], [(EVERY, 0)], [(RATE, -1)],
+        [(RATE, 65537)], [(LEAST_SIGMA, 0)], [(LEAST_SIGMA, (1 << 22) + 1)], [(RUNS, 0)],
+        [(RUNS, 33)], [(BYTES, 4)], [(SAMPLES, 1 << 20)], [(WEIGHTS, -1), (WEIGHTS + 1, 32769)],
+        [(WEIGHTS, 32769), (WEIGHTS + 1, -1)], [(WEIGHTS, 32768), (WEIGHTS + 1, 1)],
+    ],
+)  # fmt: skip
+def test_a_recipe_out_of_its_bounds_is_refused(changes: list[tuple[int, int]]) -> None:
+    words, image = words_of()
+    assert begins(changed(words, (LAMBDA, 64)), image) == 0
+    assert begins(changed(words, (RATE, 65536), (LEAST_SIGMA, 1 << 22)), image) == 0
+    assert begins(changed(words, *changes), image) == -7
+
+
+def test_genes_out_of_their_bounds_are_refused() -> None:
+    words, image = words_of("full")
+    runs = layout(DESIGNS["full"])
+    assert begins(words, image) == 0
+    wrong = [
+        (KIND, 5), (PART, -1), (PART, 99), (COUNT, 0), (COUNT, 1025), (COUNT, 1024), (STRIDE, 0),
+        (STRIDE, 65), (SECOND, -1), (SECOND, 65), (MIRROR, -2), (MIRROR, 2), (SIGMA, -1),
+        (SIGMA, (1 << 22) + 1), (LOW, 1 << 30), (HIGH, -(1 << 30)), (LOW, -(1 << 30)),
+        (HIGH, 1 << 30),
+    ]  # fmt: skip
+    for k, run in enumerate(runs):
+        for what, value in wrong:
+            assert begins(changed(words, (RUN + 9 * k + what, value)), image) == -7, (run, what)
+        first = [(RUN + 9 * k + PART, 0)] if run.kind is not Kind.WEIGHTS else []
+        signs = run.kind in (Kind.WEIGHTS, Kind.BIAS)
+        mirrored = [] if signs else [(RUN + 9 * k + MIRROR, -1)]
+        for change in (*first, *mirrored):
+            assert begins(changed(words, change), image) == -7
+    for kind in Kind:  # of an array that this part does not have
+        moved = changed(words, (RUN + KIND, int(kind)), (RUN + PART, 1), (RUN + MIRROR, 0))
+        assert begins(moved, image) in (0, -7)
+    crowd = words.copy()
+    crowd[RUN : RUN + 9 * 32] = np.tile(words[RUN : RUN + 9], 32)
+    assert begins(changed(crowd, (RUNS, 32), (RUN + COUNT, 8)), image) == (
+        -7 if 31 * runs[0].count + 8 > 1024 else 0
+    )
+
+
+def test_only_a_network_of_one_full_channel_evolves() -> None:
+    words, image = words_of()
+    graph = build(random_genome(DESIGNS["pd"], 3))
+    narrow = replace(graph, input=replace(graph.input, bits=15))
+    assert begins(words, blob.pack_image(narrow)) == -7
+    assert begins(words, image[:-1]) == -5  # what cannot be loaded either
 
 
 # ---- boards ----

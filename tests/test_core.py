@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from graphs import graphs_and_frames
@@ -72,6 +74,22 @@ def test_the_core_counts_spikes_and_work() -> None:
     assert outputs.spikes.tolist() == [2]
     assert outputs.macs.tolist() == [3]  # a 0 costs nothing
     assert outputs.synops.tolist() == [0]
+
+
+@pytest.mark.parametrize("bits", [2, 7, 8, 16])
+def test_values_wider_than_an_input_takes_are_refused(bits: int) -> None:
+    graph = integrator()
+    image = blob.pack_image(replace(graph, input=replace(graph.input, bits=bits)))
+    half = 1 << (bits - 1)
+    for value in (-half, half - 1):
+        assert runtime.run(image, np.full((1, 1, 1), value, np.int16)).macs.tolist() == [1]
+    for value in (-half - 1, half) if bits < 16 else ():
+        with pytest.raises(ModelError):
+            runtime.Stepper(image).step(np.full(1, value, np.int16))
+
+
+def test_the_core_names_the_kernels_that_it_runs() -> None:
+    assert runtime.kernels() == "vectors of this computer"
 
 
 def test_threads_change_nothing() -> None:

@@ -539,6 +539,29 @@ def wide_and_late() -> Graph:
     )  # fmt: skip
 
 
+def neurons_in_blocks() -> Graph:
+    """Two small memories that only their own projections lead into."""
+    return with_selftest(
+        Graph(
+            input=SpikeInput("input", 2),
+            populations=(
+                LIF(
+                    "memory",
+                    decay=ints(np.uint16, 30000),
+                    threshold=ints(np.int32, 40, 50, 300, 4),
+                    bias=ints(np.int32, 0, 0, 0, 0),
+                    reset=Reset.SUBTRACT,
+                ),
+            ),
+            projections=(
+                Dense("input", "memory", weights(2, 1), shift=2, blocks=2),
+                Dense("memory", "memory", weights(2, 2), blocks=2),
+            ),
+            readout=SpikeCount("memory"),
+        )
+    )
+
+
 GOLDEN = {
     model.__name__: model()
     for model in (
@@ -557,6 +580,7 @@ GOLDEN = {
         one_parameter_for_all,
         maps_into_memories,
         wide_and_late,
+        neurons_in_blocks,
     )
 }
 each_golden = pytest.mark.parametrize("model", GOLDEN)
@@ -741,6 +765,15 @@ def test_a_record_that_breaks_a_rule_is_refused(
     assert hostile.verdicts("run", image) == {"format": 1}
 
 
+@pytest.mark.parametrize(
+    ("at", "name"), [*((at, "magic") for at in range(4)), *((at, "version") for at in range(4, 8))]
+)
+def test_what_is_no_image_of_this_version_is_refused_by_name(
+    hostile: Hostile, at: int, name: str
+) -> None:
+    assert hostile.verdicts("run", patched(pack_image(one_neuron()), at, "<B", 1)) == {name: 1}
+
+
 def test_fraction_bits_past_the_end_are_refused(hostile: Hostile) -> None:
     image = patched(pack_image(analog_to_leaky()), INPUT + 12, "<I", 2**32 - 4)
     assert hostile.verdicts("run", image) == {"format": 1}
@@ -835,6 +868,7 @@ def test_an_arena_past_32_bits_does_not_wrap_to_a_small_one(hostile: Hostile) ->
 @pytest.mark.parametrize("model", ["analog_to_leaky", "spikes_to_recurrent_synaptic"])
 def test_wrong_calls_are_refused_and_run_nothing(hostile: Hostile, model: str) -> None:
     assert hostile.says("refusals", pack_image(GOLDEN[model])) == {
+        "kernels": "portable C",
         "check no image": "argument",
         "check an odd address": "align",
         "load no image": "argument",

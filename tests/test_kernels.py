@@ -107,6 +107,11 @@ def portable(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(out))
 
 
+def test_the_portable_kernels_say_so(portable: ctypes.CDLL) -> None:
+    portable.esnn_kernel_name.restype = ctypes.c_char_p
+    assert portable.esnn_kernel_name() == b"portable C"
+
+
 def at(array: npt.NDArray[np.generic]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 

@@ -11,6 +11,7 @@ import functools
 import re
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import equality
@@ -50,7 +51,7 @@ HEADER, POPULATION, PROJECTION = (
 OF_KIND = {
     POPULATION: (
         "Input", "Input", "Plain LIF and neurons", "Plain LIF and neurons", "Integrator",
-        "Linear state", "Delay line",
+        "Linear state", "Delay line", "Plain LIF and neurons",
     ),
     PROJECTION: (
         *4 * ("Dense",), *2 * ("Convolution and sum pool",), "Delayed synapses",
@@ -130,6 +131,9 @@ class Image:
                 states += (get(part, "synaptic_decay") != 0) + (get(part, "inhibitory_decay") != 0)
                 states += 2 if get(part, "flags") & blob.ADAPTS else 0
             states += kind == blob.INTEGRATOR_KIND and get(part, "threshold") != 0
+            if kind == blob.LIF_IN_BLOCKS:
+                _, first = self.records[projections[get(part, "first_projection")]]
+                total += blob.align(int.from_bytes(self.data[first + 12 : first + 14], "little"))
             delayed = kind == blob.DELAY_KIND
             total += (get(part, "longest") + 1) * bits if delayed else 4 * states * size
             total += 0 if kind == blob.ANALOG_INPUT else blob.align(2 * size)
@@ -198,8 +202,9 @@ RULES, ADAPT, VALUES, MAPS, LATE = (
     "bits_shifted_and_counted", "thresholds_that_adapt", "values_through_tables",
     "maps_of_values_and_spikes", "delays_of_channels_and_synapses",
 )  # fmt: skip
-MANY, WIDE = "narrow_weights_of_many_sources", "wide_and_late"
 MEMORIES = "maps_into_memories"
+MANY, WIDE, BLOCKS = "narrow_weights_of_many_sources", "wide_and_late", "neurons_in_blocks"
+ONE_BLOCK = "{0}.blocks = 1; {0}.n_in = {1}; {0}.n_out = 4"
 NO_DECAY = "out.decay[0] = 0; out.decay[1] = 0; out.rule = {}; "
 FIRST_SPIKE = "header.readout = 3; header.readout_mode = 0; "
 SOFTMAX = "header.readout = 2; header.readout_table = 64; "
@@ -263,6 +268,33 @@ CASES = {
         *between(PLAIN, "hidden.above[0]", 0, MEMBRANE - 1, BOUND, "hidden.reset = 5; "),
         *between("one_neuron", "out.bias[0]", -CURRENT, CURRENT, BOUND),
     ],
+    "plain LIF in blocks": [
+        *only(BLOCKS, "memory.kind", 2, 3, 7),
+        *only(BLOCKS, "memory.bits memory.rule memory.conduction", 0),
+        *only(BLOCKS, "memory.max_spikes", 1),
+        *only(BLOCKS, "memory.reset", 0, 1, 2, 3, 4, 5),
+        *between(BLOCKS, "memory.decay[0]", 0, 32767, BOUND),
+        *between(BLOCKS, "memory.above[3]", 0, THRESHOLD, BOUND),
+        # all that leads into them is in the same blocks, of int8 weights
+        *only(BLOCKS, "input>memory.blocks memory>memory.blocks", 2),
+        *only(BLOCKS, "input>memory.kind", 0),
+        *only(BLOCKS, "memory>memory.kind", 0),
+        *all_of(BLOCKS, FORMAT, "input>memory.kind = 1; input>memory.bits = 4"),
+        *all_of(BLOCKS, FORMAT, ONE_BLOCK.format("input>memory", 2)),
+        *all_of(BLOCKS, FORMAT, ONE_BLOCK.format("memory>memory", 4)),
+        *all_of(
+            BLOCKS, FORMAT,
+            f"{ONE_BLOCK.format('input>memory', 2)}; {ONE_BLOCK.format('memory>memory', 4)}",
+        ),
+        *all_of(
+            BLOCKS, TAKEN,
+            f"memory.kind = 2; {ONE_BLOCK.format('input>memory', 2)}; "
+            f"{ONE_BLOCK.format('memory>memory', 4)}",
+        ),
+        *all_of(BLOCKS, FORMAT, "memory.n_projections = 0"),
+        *only(BLOCKS, "input>memory.source", 0),
+        *only(BLOCKS, "input>memory.target", 1),
+    ],
     "neurons": [
         *only(ANALOG, "out.reset", 0, 1, 2, 3, 4, 5, 6),
         *only(ANALOG, "out.max_spikes", 1),
@@ -310,6 +342,7 @@ CASES = {
         *all_of(RULES, FORMAT, "xylo.max_spikes = 0; xylo.bits = 0"),
         *all_of(RULES, FORMAT, "xylo.bits = 5", "xylo.bits = 7", "xylo.bits = 0"),
         *all_of(RULES, FORMAT, "xylo.flags = 10"),  # not REACHES
+        *all_of(RULES, FORMAT, "xylo.flags = 10; xylo.max_spikes = 2; xylo.bits = 3"),
         *all_of(
             RULES, FORMAT,
             "xylo.flags = 778; xylo.adaptation_decay = decay; xylo.adaptation_step = floor",
@@ -509,6 +542,30 @@ def test_what_no_table_names_is_zero(verdicts: Verdicts, model: str) -> None:
             images.append((GOLDEN[model], image.done()))
     assert len(images) > 10
     assert set(verdicts(images)) == {FORMAT}
+
+
+@pytest.mark.parametrize(("size", "kind", "forced"), [(16, 7, TAKEN), (17, 2, FORMAT)])
+def test_blocks_of_more_than_a_tile_are_no_kind_of_their_own(
+    verdicts: Verdicts, size: int, kind: int, forced: int
+) -> None:
+    made = GOLDEN[BLOCKS]
+    (neurons,), entering = made.populations, made.projections[:1]
+    ones = np.ones(2 * size, np.int32)
+    wide = replace(
+        made, readout=SpikeCount("memory"), selftest=None,
+        populations=(
+            replace(neurons, threshold=ones, bias=0 * ones),
+        ),
+        projections=(replace(entering[0], weights=np.ones((size, 1), np.int8)),),
+    )  # fmt: skip
+    image = bytearray(blob.pack_image(wide))
+    assert image[128] == kind
+    as_it_is = bytes(image)
+    if kind != blob.LIF_IN_BLOCKS:
+        image[128] = blob.LIF_IN_BLOCKS
+        (arena,) = struct.unpack_from("<I", image, 16)
+        struct.pack_into("<I", image, 16, arena + 4)
+    assert verdicts([(wide, as_it_is), (wide, with_crc(bytes(image)))]) == [TAKEN, forced]
 
 
 def arrays_of(image: Image, record: str) -> Iterator[tuple[str, int]]:

@@ -276,6 +276,10 @@ def test_integrators_answer_by_their_potential(file: Path, signal: np.ndarray) -
     assert report.value_error["n1"] < 0.01
 
 
+DELAY = {"type": "Delay", "delay": np.full(1, 256 * DT)}
+LEAKY = {"type": "LI", "tau": np.full(5, 4 * DT), "r": np.full(5, 4.0), "v_leak": np.zeros(5)}
+
+
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
@@ -287,6 +291,16 @@ def test_integrators_answer_by_their_potential(file: Path, signal: np.ndarray) -
         ([affine(WEIGHT), lif(5, v_threshold=-1.0)], "n1.*threshold is below 0"),
         ([{"type": "Conv2d", "weight": np.ones((1, 1, 3, 3))}, lif(5)], "n0"),
         ([affine(WEIGHT), {"type": "LIF"}], "node 'n1' lacks"),
+        ([{**affine(WEIGHT), "weight": np.ones((5, 4, 1))}, lif(5)], "n0' has a weight of 3 axes"),
+        (
+            [{**affine(WEIGHT), "bias": np.zeros(3)}, lif(5)],
+            r"'bias' of node 'n0' has shape \(3,\)",
+        ),
+        ([affine(WEIGHT), lif(5, tau=-1.0)], "'tau' of node 'n1' is not above 0"),
+        ([affine(WEIGHT), {**lif(5), "r": np.arange(3.0)}], r"'r' of node 'n1' has shape \(3,\)"),
+        ([DELAY, affine(WEIGHT), lif(5)], "node 'n0' delays by more than 255 steps"),
+        ([affine(WEIGHT), LEAKY, DELAY, lif(5)], "node 'n2' delays values, not spikes"),
+        ([{"type": "Conv2d", "weight": np.ones((1, 1, 3))}, lif(5)], "n0' has a weight of shape"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_by_name(
@@ -303,6 +317,58 @@ def test_edges_to_nowhere_are_refused(file: Path) -> None:
     write(file, ends(4, 4), [("input", "fc"), ("fc", "output")])
     with pytest.raises(EdgesnnError, match="an edge names the node 'fc'"):
         read(file)
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"colour": 1}, "has 'colour': there is classes, dt"),
+        ({"dt": 0}, "'dt' is 0, not a number above 0"),
+        ({"dt": True}, "'dt' is True, not a number above 0"),
+        ({"readout": "vote"}, "there is no read-out 'vote': choose"),
+    ],
+)
+def test_a_description_that_says_nothing_is_refused(
+    file: Path, described: dict[str, Any], message: str
+) -> None:
+    chain(file, affine(WEIGHT), lif(5), size=4, out=5)
+    with pytest.raises(EdgesnnError, match=message):
+        read(file, **described)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "message"),
+    [
+        (ends(4, 4), [("input", "output"), ("output", "input")], "nodes of type Input"),
+        ({**ends(4, 5), "more": ends(4, 5)["output"]}, [("input", "output")], "2 nodes of type"),
+        (
+            {**ends(4, 4), "a": affine(WEIGHT), "b": lif(5)},
+            [("input", "output"), ("a", "b"), ("b", "a")], "not reached from the input",
+        ),
+        (ends(70_000, 4), [("input", "output")], r"the shape \(70000,\) is too large"),
+        (ends(4, 4), [("input", "output")], "is not fed by neurons"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_is_none_is_refused(
+    file: Path, nodes: dict[str, Node], edges: list[tuple[str, str]], message: str
+) -> None:
+    write(file, nodes, edges)
+    with pytest.raises(EdgesnnError, match=message):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    "metadata", ["{", "[]", '{"dt": 1, "readout": 0, "profile": 0, "nodes": 0}']
+)
+def test_metadata_of_ours_that_are_damaged_are_refused(file: Path, metadata: str) -> None:
+    write_nir(read(chain(file, affine(WEIGHT), lif(5), size=4, out=5)), file)
+    with h5py.File(file, "r+") as opened:
+        kept = opened["node/metadata"]
+        (key,) = kept
+        del kept[key]
+        kept[key] = metadata
+    with pytest.raises(EdgesnnError, match="are damaged: export it again"):
+        read(file, None)
 
 
 # ---- there and back ----

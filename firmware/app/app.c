@@ -522,12 +522,12 @@ static int begin_evolution(const app *a) {
     const slot *from = &a->slots[e->slot];
     uint8_t *image = a->memory->model + from->at;
     const evolve_recipe *recipe = (const evolve_recipe *)(void *)e->recipe;
-    const uint32_t genes = evolve_genes(recipe, recipe->bytes, image);
-    if (recipe->bytes > e->recipe_bytes || genes == 0 ||
-        evolve_state_bytes(genes) > e->state_bytes) {
+    const uint32_t bytes = e->recipe_bytes < sizeof *recipe ? 0 : recipe->bytes;
+    const uint32_t genes = bytes > e->recipe_bytes ? 0 : evolve_genes(recipe, bytes, image);
+    if (genes == 0 || evolve_state_bytes(genes) > e->state_bytes) {
         return ESNN_ERR_RECIPE;
     }
-    return evolve_begin(e->run, recipe, recipe->bytes, image, from->bytes,
+    return evolve_begin(e->run, recipe, bytes, image, from->bytes,
                         (evolve_state *)(void *)(e->recipe + e->recipe_bytes), e->arena,
                         e->arena_bytes);
 }

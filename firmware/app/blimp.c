@@ -34,16 +34,13 @@ static int32_t place(blimp_flight *f, int32_t role) {
         }
     }
     int32_t at = draw(f, (blimp_range){0, places - 1});
-    for (int32_t k = 0; k < t->n_segments; k++) {
-        if (t->segments[k].role == role) {
-            const int32_t here = t->segments[k].length - t->ticks;
-            if (at < here) {
-                return t->segments[k].start + at;
-            }
-            at -= here;
+    for (const blimp_segment *s = t->segments;; s++) { /* it is in one of them */
+        const int32_t here = s->role == role ? s->length - t->ticks : 0;
+        if (at < here) {
+            return s->start + at;
         }
+        at -= here;
     }
-    return 0;
 }
 
 void blimp_begin(blimp_flight *f, const blimp_task *task, const int16_t *track, int32_t role,

@@ -95,7 +95,7 @@ uint32_t evolve_genes(const evolve_recipe *r, size_t bytes, const uint8_t *image
         r->least_sigma > LARGEST_SIGMA || r->n_runs < 1u || r->n_runs > EVOLVE_MAX_RUNS ||
         !blimp_check(&r->task, r->samples) ||
         esnn_populations_of(image)->kind != ESNN_ANALOG_INPUT ||
-        esnn_populations_of(image)->size != 1u) {
+        esnn_populations_of(image)->size != 1u || esnn_populations_of(image)->bits != 16u) {
         return 0;
     }
     for (uint32_t k = 0; k < r->mu; k++) {
@@ -428,10 +428,8 @@ uint32_t evolve_run_for(evolution *e, uint32_t ticks) {
         }
         esnn_result out = {0};
         const int16_t error = blimp_observe(&e->flight);
-        if (esnn_step(&e->model, &error, &out) != ESNN_OK) {
-            return ran; /* never: the input takes any int16 */
-        }
-        blimp_answer(&e->flight, out.scores[0]);
+        const esnn_status status = esnn_step(&e->model, &error, &out); /* the input takes any */
+        blimp_answer(&e->flight, status == ESNN_OK ? out.scores[0] : 0);
         ran++;
         if (e->flight.tick == e->recipe->task.ticks) {
             e->windows++;

@@ -271,9 +271,6 @@ int esnn_store_all_here(const esnn_store *s) { return s->receiving && s->receive
 
 int esnn_store_verify(esnn_store *s, const char *board) {
     const uint8_t *update = flash_of(s)->read(start_of(flash_of(s), spare(s)));
-    if (!esnn_store_all_here(s)) {
-        return ESNN_ERR_ORDER;
-    }
     s->receiving = 0;
     const int status = check_head(s, update, board);
     if (status != ESNN_OK) {

@@ -106,7 +106,7 @@ int esnn_store_data(esnn_store *s, uint32_t at, const uint8_t *data, uint32_t n)
 /* Whether all of what was announced has come, and waits for esnn_store_verify. */
 int esnn_store_all_here(const esnn_store *s);
 
-/* Check all of it: head, CRC-32, signature. */
+/* Check all of it, which is here: head, CRC-32, signature. */
 int esnn_store_verify(esnn_store *s, const char *board);
 
 /* The image is fit for this board: seal it, and try it at the next start. */

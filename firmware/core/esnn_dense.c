@@ -338,7 +338,7 @@ static uint32_t project_values(const esnn_model *m, const esnn_projection *q, in
         for (const int32_t *end = current + d->n_out; current != end;) {
             *current++ += value * *row++;
         }
-        return value != 0 ? d->n_out : 0u;
+        return d->n_out; /* a source that emits 0 is silent */
     }
     for (uint32_t b = 0, first = 0; b < d->blocks; b++, first += d->n_in, current += d->n_out) {
         size_t n = 0;
