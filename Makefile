@@ -78,6 +78,11 @@ lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 	@for part in blimp converters devices zoo; do ln -sfn $(CURDIR)/$$part build/typed/edgesnn/$$part; done
 	MYPYPATH=build/typed $(RUN)/mypy -p edgesnn
 
+.PHONY: analyse
+analyse: $(VENV)/dev.stamp ## Analyse core and stream app: clang-tidy, cppcheck, gcc's analyser, MISRA (docs/misra.md)
+	@.ci/need $(PYTHON) gcc cppcheck
+	$(RUN)/python tests/analyse.py $(WRITE)
+
 .PHONY: format
 format: $(VENV)/dev.stamp ## Format Python and C
 	$(RUN)/ruff check --fix-only --quiet

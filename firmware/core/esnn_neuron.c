@@ -320,11 +320,6 @@ static inline int32_t leak_add(int32_t x, uint32_t b, int32_t y, int32_t zero) {
 #else
 #define UNROLLED
 #endif
-#if defined(__GNUC__)
-#define x __attribute__((noinline))
-#else
-#define x
-#endif
 
 /* synaptic currents i take in and become the currents */
 ESNN_APART static void conduct_all(int32_t *current, int32_t *i, const uint16_t *decay,
