@@ -16,6 +16,10 @@
  * out is checked as well: a wrong answer aborts as a wrong access does.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <sanitizer/common_interface_defs.h>
+#ifdef UNWRITTEN /* under MemorySanitizer, which then tells of every byte used before it is \
+                    written */
+#include <sanitizer/msan_interface.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +222,9 @@ static uint32_t run_in(const esnn_info *info, const uint8_t *image, int dirt, in
     esnn_result out;
     uint8_t *arena = exactly(&arena_block, info->arena_bytes);
     memset(arena, dirt, info->arena_bytes);
+#ifdef UNWRITTEN
+    __msan_allocated_memory(arena, info->arena_bytes);
+#endif
     REQUIRE(esnn_load(&m, image, info->image_bytes, arena, info->arena_bytes) == ESNN_OK);
     uint32_t crc = 0, first = 0;
     for (size_t t = 0; t < STEPS; t++) {

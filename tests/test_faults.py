@@ -70,6 +70,15 @@ def test_a_flipped_bit_of_a_number_stays_in_bounds(
     assert told > 1000
 
 
+def test_nothing_is_used_before_it_is_written(tmp_path: Path, images: dict[str, Path]) -> None:
+    """By MemorySanitizer, in an arena that nobody has written to, of changed models too."""
+    flags = ("-g", "-O1", "-fsanitize=memory", "-fno-sanitize-recover=all", "-DUNWRITTEN")
+    program = build(tmp_path, "hostile.c", "clang", *flags)
+    for image in images.values():
+        assert call([program, "run", image]) == b"ran: 1\n"
+        assert b"format: " in call([program, "scramble", image, "300"])
+
+
 def constant(graph: Graph, what: str) -> Int16Array:
     """(input size,): the largest values that the input takes, the least, or others."""
     size, values = graph.input.size, isinstance(graph.input, AnalogInput)
