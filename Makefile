@@ -28,14 +28,15 @@ test: lint ## Set up all that the tests need, and run every one, emulated boards
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
 	$(RUN)/python -m pytest
 
-# a share of all of it: of `soak` 10,000,000 frames through the virtual board, 100,000 through an emulated one,
-# bad links, 1,000 killed hosts; of `powercuts` 1,000,000 updates
+# a share of all of it: of `soak` a week of a watch through the virtual board and a day through an
+# emulated one, 10,000,000 and 100,000 frames as fast as they go, bad links, 1,000 killed hosts; of
+# `powercuts` 1,000,000 updates
 BUDGET ?= 1
 
 .PHONY: soak
-soak: $(VENV)/dev.stamp ## Stream by the million, over bad links and with killed hosts (BUDGET=0.01 for a taste)
+soak: $(VENV)/dev.stamp ## Stream a week of a watch, bad links, killed hosts (BUDGET=0.01 for a taste, PARTS="week")
 	@$(MAKE) --no-print-directory firmware BOARD=mps2-an386
-	$(RUN)/python tests/soak.py --budget $(BUDGET)
+	$(RUN)/python tests/soak.py --budget $(BUDGET) $(PARTS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/dev.stamp ## Fuzz loader, decoder and stream app, coverage-guided (BUDGET=0.01 for a taste)
@@ -87,6 +88,11 @@ lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 	@ln -sfn $(CURDIR)/edgesnn/*.py $(CURDIR)/edgesnn/py.typed build/typed/edgesnn/
 	@for part in blimp converters devices zoo; do ln -sfn $(CURDIR)/$$part build/typed/edgesnn/$$part; done
 	MYPYPATH=build/typed $(RUN)/mypy -p edgesnn
+
+.PHONY: analyse
+analyse: $(VENV)/dev.stamp ## Analyse core and stream app: clang-tidy, cppcheck, gcc's analyser, MISRA (docs/misra.md)
+	@.ci/need $(PYTHON) gcc cppcheck
+	$(RUN)/python tests/analyse.py $(WRITE)
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## Format Python and C

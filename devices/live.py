@@ -80,7 +80,8 @@ class Lines:
             stamp, *values = map(float, line.split(b","))
         except ValueError:
             return None
-        if len(values) != self._channels or not all(map(math.isfinite, (stamp, *values))):
+        # a stamp goes on in microseconds
+        if len(values) != self._channels or not all(map(math.isfinite, (1e3 * stamp, *values))):
             return None
         return stamp, values
 

@@ -110,6 +110,11 @@ class QemuTransport(SerialTransport):
             said = line.strip()
         raise DeviceError(f"QEMU did not start {self._board}: {said}")
 
+    @property
+    def process_id(self) -> int:
+        """Of the board, by which the system knows it."""
+        return self._process.pid
+
     def close(self) -> None:
         """Close the line and stop the emulation."""
         super().close()

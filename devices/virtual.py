@@ -56,6 +56,11 @@ class VirtualTransport(SerialTransport):
             self._stop()
             raise
 
+    @property
+    def process_id(self) -> int:
+        """Of the board, by which the system knows it."""
+        return self._process.pid
+
     def close(self) -> None:
         """Close the line and stop the board."""
         super().close()

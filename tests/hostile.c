@@ -16,6 +16,10 @@
  * out is checked as well: a wrong answer aborts as a wrong access does.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <sanitizer/common_interface_defs.h>
+#ifdef UNWRITTEN /* under MemorySanitizer, which then tells of every byte used before it is \
+                    written */
+#include <sanitizer/msan_interface.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +227,9 @@ static uint32_t run_in(const esnn_info *info, const uint8_t *image, int dirt, in
     esnn_result out;
     uint8_t *arena = exactly(&arena_block, info->arena_bytes);
     memset(arena, dirt, info->arena_bytes);
+#ifdef UNWRITTEN
+    __msan_allocated_memory(arena, info->arena_bytes);
+#endif
     REQUIRE(esnn_load(&m, image, info->image_bytes, arena, info->arena_bytes) == ESNN_OK);
     uint32_t crc = 0, first = 0;
     for (size_t t = 0; t < STEPS; t++) {
@@ -640,19 +647,75 @@ static uint8_t *read_whole(const char *path, size_t *size) {
 #ifdef FUZZ
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most); /* of the fuzzer */
 
-/* Any bytes as an image, with what is easily found out made right. */
+static void say_how_many(void) { fprintf(stderr, "stepped: %lu\n", verdicts[0]); }
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc;
+    (void)argv;
+    return atexit(say_how_many);
+}
+
+/* What the fuzzer itself does moves records and arrays, so that hardly any image is let in; three
+ * times in four a few bytes change where they are. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed) {
+    if (size < sizeof(esnn_header) || seed % 4u == 0) {
+        return LLVMFuzzerMutate(data, size, most);
+    }
+    noise_state = seed | 1u;
+    for (uint32_t changes = 1 + below(3); changes > 0; changes--) {
+        const uint32_t at = 16u + below((uint32_t)size - 16u); /* magic, version, length, CRC */
+        data[at] = (uint8_t)(below(2) ? noise() : data[at] + below(5) - 2u);
+    }
+    return size;
+}
+
+/* Load an image into an arena of exactly the size that its header says, and step it: what takes a
+ * tenth of the time of all that `run` looks at. */
+static void run_briefly(const uint8_t *image, size_t size) {
+    static block arena_block;
+    const uint32_t arena_bytes = esnn_header_of(image)->arena_bytes;
+    const size_t arena_size = arena_bytes < LARGE_ARENA ? arena_bytes : LARGE_ARENA;
+    uint8_t *arena = exactly(&arena_block, arena_size);
+    esnn_model m;
+    esnn_result out;
+    memset(arena, 0xa5, arena_size);
+    const esnn_status status = esnn_load(&m, image, size, arena, arena_size);
+    verdicts[-(int)status]++;
+    if (status != ESNN_OK) {
+        return;
+    }
+    const esnn_population *input = esnn_populations_of(image);
+    const esnn_info info = {
+        .n_populations = esnn_header_of(image)->n_populations,
+        .input_size = input->size,
+        .n_scores = esnn_populations_of(image)[esnn_header_of(image)->readout_population].size,
+        .analog_input = input->kind == ESNN_ANALOG_INPUT,
+    };
+    for (size_t t = 2; t < 6; t += 3) { /* the least, and the largest */
+        step(&m, &info, t, t == 5, &out);
+        check_output(&m, &info, &out);
+    }
+}
+
+/* Any bytes as an image, with what is easily found out made right. An image in sixteen, by its CRC,
+ * is looked at in full. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < sizeof(esnn_header)) {
         return 0;
     }
     uint8_t *image = copy_of(data, size);
     mode = "fuzz";
+    (void)make_arena_right(image, size);
     make_right(image, size);
-    if (make_arena_right(image, size)) {
-        make_right(image, size);
+    if ((esnn_header_of(image)->crc & 15u) == 0) {
+        try_image(image, size);
+    } else {
+        run_briefly(image, size);
     }
-    try_image(image, size);
     free(image);
     return 0;
 }

@@ -213,6 +213,8 @@ def worker(folder: Path, seed: int, runs: int) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     warnings.simplefilter("ignore")
     dice = random.Random(seed)
+    # to look for plug-ins for every file takes longer than to read it
+    recordings.entry_points = functools.cache(recordings.entry_points)  # type: ignore[attr-defined]
     readers = [*source_readers(folder), *recording_readers(folder), *own_readers(folder)]
     good = {reader.name: reader.file.read_bytes() for reader in readers}
     for reader in readers:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from ctypes import c_int, c_longlong
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +24,13 @@ import numpy as np
 from links import Faults, Noise, NoisyLink
 
 from edgesnn import blob, reference, runtime
-from edgesnn.devices import Answer, Board, Fate, open_transport
+from edgesnn.devices import Answer, Board, Fate, Frame, open_transport
 from edgesnn.devices.backend import board_url
 from edgesnn.devices.log import LogWriter, read
 from edgesnn.devices.packet import Decoder, Packet, encode
+from edgesnn.devices.qemu import QemuTransport
 from edgesnn.devices.record import record, replay
+from edgesnn.devices.virtual import VirtualTransport
 from edgesnn.graph import (
     LIF,
     AnalogInput,
@@ -143,6 +148,91 @@ def stream(
     return tally
 
 
+WATCH_HZ = 20
+HOUR = 3600 * WATCH_HZ
+DAY, WEEK = 24 * HOUR, 7 * 24 * HOUR
+WATCH_SEED = 20
+FLAT = 1 << 20
+"""Bytes by which a process may have grown between six hours, or a tenth, and the end: in the first
+ones the allocator comes to keep the memory that an hour's frames are made in."""
+
+
+def watch(hour: int) -> Int16Array:
+    """(HOUR, CHANNELS) of a made-up accelerometer at a wrist, 100 to the g: where the arm hangs,
+    noise, and minutes of rest, walking, running and blows that leave the range of the model."""
+    rng = np.random.default_rng([WATCH_SEED, hour])
+    minutes = HOUR // (60 * WATCH_HZ)
+    seconds = np.arange(hour * HOUR, (hour + 1) * HOUR) / WATCH_HZ
+    strength = np.repeat(rng.choice([0, 0, 30, 120, 3000], (minutes, 1)), 60 * WATCH_HZ, 0)
+    pace = np.repeat(rng.uniform(1.5, 3.0, (minutes, 1)), 60 * WATCH_HZ, 0)
+    arm = np.repeat(rng.normal(0, 1, (minutes, CHANNELS)), 60 * WATCH_HZ, 0)
+    gravity = 100 * arm / np.linalg.norm(arm, axis=1, keepdims=True)
+    phase = rng.uniform(0, 6, CHANNELS)
+    gait = strength * np.sin(2 * np.pi * pace * seconds[:, np.newaxis] + phase)
+    return np.rint(gravity + gait + rng.normal(0, 3, gait.shape)).astype(np.int16)
+
+
+def resident(process: int) -> int:
+    """Bytes of RAM that a process holds, by its id."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def wear(name: str, count: int, progress: Callable[[int], None] = lambda frames: None) -> str:
+    """A watch's frames through a board without any reset.
+
+    Every answer is compared with the reference's. Stamps pass 2^32 every 71 minutes. The memory
+    of this process and of the board's is read after six hours, or a tenth of all, and at the end.
+    """
+    expected: deque[tuple[int, int, int]] = deque()
+    state = reference.State(MODEL.graph, 1)
+
+    def frames() -> Iterator[Frame]:
+        number = 0
+        while number < count:
+            for values in watch(number // HOUR)[: count - number]:
+                state.step(values[np.newaxis])
+                stamp = number * (1_000_000 // WATCH_HZ)
+                label = int(np.argmax(state.scores[0]))
+                expected.append((state.digest(0), label, stamp & 0xFFFFFFFF))
+                yield Frame(values, stamp)
+                number += 1
+
+    start = time.monotonic()
+    link = open_transport(board_url(name))
+    assert isinstance(link, VirtualTransport | QemuTransport)
+    processes = (os.getpid(), link.process_id)
+    warm = min(6 * HOUR, count // 10)
+    before = [0, 0]
+    with Board(link) as board:
+        board.put_model(MODEL)
+        for number, answer in enumerate(board.stream(frames())):
+            result = answer.result
+            assert result is not None, answer
+            assert (result.digest, result.label, result.stamp) == expected.popleft(), answer
+            assert result.step == number + 1, answer
+            if number + 1 == warm:
+                before = [resident(process) for process in processes]
+            if number % 1000 == 999:
+                progress(1000)
+        counters = board.counters()
+        after = [resident(process) for process in processes]
+    assert not expected, "a frame has no answer"
+    assert counters.steps == count, counters
+    assert (counters.copies, counters.gaps, counters.refused, counters.bad) == (0, 0, 0, 0)
+    grown = [b - a for a, b in zip(before, after, strict=True)]
+    assert max(grown) <= FLAT, f"grown by {grown} bytes"
+    rate = count / (time.monotonic() - start)
+    held = ", ".join(
+        f"{what} {a / 2**20:.1f} -> {b / 2**20:.1f} MiB"
+        for what, a, b in zip(("host", "board"), before, after, strict=True)
+    )
+    return (
+        f"{count:,} frames ({count / DAY:.3f} days), all answers equal to the reference's, {held}, "
+        f"{rate:,.0f} frames/s"
+    )
+
+
 def resynchronise(count: int, seed: int = 0) -> str:
     """Packets over a link that harms bytes: one that is whole is received, unless it is the first
     behind one that is not."""
@@ -249,13 +339,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", type=float, default=1.0, help="1: all of it; 0.01: a taste")
     parser.add_argument("--emulated", default="mps2-an386", help="board for the emulated runs")
-    budget = parser.parse_args().budget
+    parser.add_argument("parts", nargs="*", help="words in the names of those to run; default: all")
+    chosen = parser.parse_args()
 
     def share(count: int) -> int:
-        return max(1, int(count * budget))
+        return max(1, int(count * chosen.budget))
 
-    emulated = parser.parse_args().emulated
+    emulated = chosen.emulated
     runs: tuple[tuple[str, int, Callable[[int, Callable[[int], None]], object]], ...] = (
+        ("a week on the virtual board", WEEK, lambda n, p: wear("virtual", n, p)),
+        (f"a day on the emulated {emulated}", DAY, lambda n, p: wear(emulated, n, p)),
         ("virtual board", 10_000_000, lambda n, p: stream("virtual", n, progress=p)),
         (f"emulated {emulated}", 100_000, lambda n, p: stream(emulated, n, progress=p)),
         ("virtual board, bad link", 500_000, lambda n, p: stream("virtual", n, BAD, p)),
@@ -264,6 +357,8 @@ def main() -> None:
         ("kill -9", 1_000, lambda n, p: _kills(n, p)),
     )
     for what, count, run in runs:
+        if not any(part in what for part in chosen.parts or [""]):
+            continue
         with progress_bar(what, share(count)) as advance:
             print(f"{what}: {run(share(count), advance)}", flush=True)
 

@@ -32,6 +32,9 @@ typedef struct {
     uint8_t slot, begun;
 } evolving;
 #define STORED_BYTES (24u + ESNN_KEY_BYTES)
+#ifndef COUNT_FROM
+#define COUNT_FROM 0u /* a test of what comes behind 2^32 counts from elsewhere */
+#endif
 #define TRIAL_SECONDS 60u /* within which a host confirms a new model, or the old one is back */
 
 /* an image in the memory for models */
@@ -245,7 +248,11 @@ static int load(app *a, const uint8_t *image, uint32_t bytes, uint32_t *needed, 
     a->input_size = info.input_size;
     a->n_populations = info.n_populations;
     a->n_scores = info.n_scores;
-    return esnn_load(&a->model, image, bytes, memory->arena, memory->arena_size);
+    const int loaded = esnn_load(&a->model, image, bytes, memory->arena, memory->arena_size);
+    if (COUNT_FROM != 0u) {
+        a->model.step = COUNT_FROM;
+    }
+    return loaded;
 }
 
 static int load_slot(app *a, const slot *from, uint32_t *needed, uint32_t *there) {
@@ -793,6 +800,7 @@ void esnn_app_run(const esnn_app_memory *memory) {
         .packet = memory->packet + 1,
         .capacity = (uint32_t)memory->packet_size - 1u,
         .selected = NO_SLOT,
+        .counted = {COUNT_FROM, COUNT_FROM, COUNT_FROM, COUNT_FROM, COUNT_FROM, 0},
     };
     esnn_decoder_init(&a.decoder, a.packet, a.capacity);
     if (memory->store != NULL) {

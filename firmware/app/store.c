@@ -176,7 +176,8 @@ void esnn_store_start(esnn_store *s, const esnn_store_config *config) {
 }
 
 esnn_stored esnn_store_running(const esnn_store *s) {
-    return s->running == ESNN_NO_MODEL ? (esnn_stored){0} : stored_in(flash_of(s), s->running);
+    const esnn_stored none = {0};
+    return s->running == ESNN_NO_MODEL ? none : stored_in(flash_of(s), s->running);
 }
 
 esnn_stored esnn_store_coming(const esnn_store *s) { return stored_in(flash_of(s), spare(s)); }

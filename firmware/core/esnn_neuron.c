@@ -340,11 +340,6 @@ static inline uint16_t *note(uint16_t *fired, uint32_t k, int32_t w, int32_t abo
 #else
 #define UNROLLED
 #endif
-#if defined(__GNUC__)
-#define x __attribute__((noinline))
-#else
-#define x
-#endif
 
 /* synaptic currents i take in and become the currents */
 ESNN_APART static void conduct_all(int32_t *current, int32_t *i, const uint16_t *decay,

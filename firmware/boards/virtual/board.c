@@ -60,15 +60,14 @@ static void watch(uint32_t seconds) {
     deadline = seconds == 0 ? 0 : micros() + (uint64_t)seconds * 1000000u;
 }
 
-/* whether something has come before the watchdog ends everything */
+/* whether the watchdog ends everything before something comes */
 static int waits_in_vain(void) {
     if (deadline == 0) {
         return 0;
     }
     struct pollfd p = {.fd = link_fd, .events = POLLIN};
     const uint64_t now = micros();
-    const int wait = now >= deadline ? 0 : (int)((deadline - now) / 1000u) + 1;
-    return poll(&p, 1, wait) == 0;
+    return now >= deadline || poll(&p, 1, (int)((deadline - now) / 1000u) + 1) == 0;
 }
 
 /* after a transfer that failed: may it be tried again? Waits until it is worth it. */
