@@ -10,7 +10,7 @@ C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
 	firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c firmware/export/*/*.c \
 	firmware/export/*/*.hpp firmware/export/*/*/*.c tests/*.[ch] tests/fuzz/*.c)
 # the boards that the tests and the demo run under emulation
-EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
+EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 stm32f405 virt-rv32
 
 .PHONY: help
 help: ## List the targets

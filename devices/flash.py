@@ -90,8 +90,9 @@ def values_of(image: Path, model: bool = False, **more: object) -> dict[str, obj
 PIP = "`pip install {}`"
 PYOCD, ESPTOOL = PIP.format("pyocd"), PIP.format("'esptool>=5'")
 OPENOCD, STM32FLASH = "the package openocd", "the package stm32flash"
+PACK = "`pip install pyocd` and `pyocd pack install {}`"
 UF2_COPY = (("cp", "{uf2}", "{drive}"),)
-BOOT0 = "hold its BOOT0 high and press reset: its own bootloader then listens on USART1"
+BOOT0 = "hold its BOOT0 high and press reset: its own bootloader then listens on the serial line"
 
 
 def _pyocd(target: str, *build: str, get: str = PYOCD) -> Plan:
@@ -109,6 +110,15 @@ def _openocd(interface: str, target: str, *build: str) -> Plan:
 def _stm32flash(*build: str) -> Plan:
     line = ("stm32flash", "-b", "115200", "-w", "{bin}", "-v", "-g", "0x08000000", "{port}")
     return Plan((line,), STM32FLASH, build, BOOT0)
+
+
+def _stm32(board: str, family: str, part: str) -> dict[str, Plan]:
+    build = f"BOARD={board}"
+    return {
+        "openocd": _openocd("stlink", family, build),
+        "pyocd": _pyocd(part, build, get=PACK.format(part)),
+        "stm32flash": _stm32flash(build),
+    }
 
 
 def _nrf52(board: str) -> dict[str, Plan]:
@@ -176,6 +186,24 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
             ),
             PIP.format("imgtool pyocd"),
             BEHIND_MCUBOOT,
+        ),
+    },
+    "stm32f405": _stm32("stm32f405", "stm32f4x", "stm32f405rg"),
+    "stm32l476": _stm32("stm32l476", "stm32l4x", "stm32l476rg"),
+    "rp2040": {
+        "uf2": Plan(
+            UF2_COPY, "", ("BOARD=rp2040",),
+            "hold its BOOTSEL button while it is plugged in: it then shows up as a drive",
+            family=0xE48BFF56,
+        ),
+        "openocd": _openocd("cmsis-dap", "rp2040", "BOARD=rp2040"),
+        "pyocd": _pyocd("rp2040", "BOARD=rp2040"),
+    },
+    "esp32c3": {
+        "esptool": Plan(
+            (("esptool", "--chip", "esp32c3", "--port", "{port}", "write-flash", "0x0", "{bin}"),),
+            ESPTOOL,
+            ("BOARD=esp32c3",),
         ),
     },
 }  # fmt: skip

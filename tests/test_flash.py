@@ -33,6 +33,7 @@ BUILD = FIRMWARE.parent / "build" / "firmware"
 EDGESNN = Path(sys.executable).with_name("edgesnn")
 PYOCD = "pyocd load --no-wait --target {} /x/flash.hex"
 OPENOCD = 'openocd -f interface/{}.cfg -f target/{}.cfg -c "program /x/flash.hex verify reset exit"'
+STM32FLASH = "stm32flash -b 115200 -w /x/flash.bin -v -g 0x08000000 /dev/ttyACM0"
 COPY = "cp /x/flash.uf2 /media/boot"
 COMMAND_LINES = {
     ("microbit", "pyocd"): [PYOCD.format("nrf51")],
@@ -55,6 +56,18 @@ COMMAND_LINES = {
         "--version 0.1.0 --key=/k.pem /x/firmware.hex /x/made.hex",
         "pyocd load --no-wait --target nrf52840 /x/made.hex",
         "pyocd load --no-wait --target nrf52840 /x/store.hex",
+    ],
+    ("stm32f405", "openocd"): [OPENOCD.format("stlink", "stm32f4x")],
+    ("stm32f405", "pyocd"): [PYOCD.format("stm32f405rg")],
+    ("stm32f405", "stm32flash"): [STM32FLASH],
+    ("stm32l476", "openocd"): [OPENOCD.format("stlink", "stm32l4x")],
+    ("stm32l476", "pyocd"): [PYOCD.format("stm32l476rg")],
+    ("stm32l476", "stm32flash"): [STM32FLASH],
+    ("rp2040", "uf2"): [COPY],
+    ("rp2040", "openocd"): [OPENOCD.format("cmsis-dap", "rp2040")],
+    ("rp2040", "pyocd"): [PYOCD.format("rp2040")],
+    ("esp32c3", "esptool"): [
+        "esptool --chip esp32c3 --port /dev/ttyACM0 write-flash 0x0 /x/flash.bin"
     ],
 }
 WAYS = [(board, tool) for board, plans in PLANS.items() for tool in plans]
@@ -88,7 +101,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path
 
     def of(board: str, name: str) -> Path:
         plan = PLANS[board][name]
-        plain = PLANS[board]["pyocd"].build
+        plain = next(iter(PLANS[board].values())).build
         folder = tmp_path_factory.mktemp(name) / "firmware"
         call(["make", "-C", FIRMWARE, *plain])
         shutil.copytree(BUILD / board, folder)
@@ -102,27 +115,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path
 
 
 SAY_THERE_IS_NO_BOARD = {
-    "pyocd": "No connected debug probes",
-    "openocd": "unable to find a matching CMSIS-DAP device",
-    "uf2": "no drive of a bootloader is here",
-    "stm32flash": "Failed to open port",
-    "dfu": "could not open port",
-    "mcuboot": "No connected debug probes",
+    ("nrf52840", "pyocd"): "No connected debug probes",
+    ("nrf52840", "openocd"): "unable to find a matching CMSIS-DAP device",
+    ("nrf52840", "uf2"): "no drive of a bootloader is here",
+    ("nrf52840", "dfu"): "could not open port",
+    ("nrf52840", "mcuboot"): "No connected debug probes",
+    ("stm32f405", "openocd"): "open failed",
+    ("stm32f405", "stm32flash"): "Failed to open port",
+    ("rp2040", "openocd"): "unable to find a matching CMSIS-DAP device",
+    ("rp2040", "pyocd"): "No connected debug probes",
+    ("esp32c3", "esptool"): "Could not open /dev/nowhere",
 }
 
 
 @pytest.mark.board
-@pytest.mark.parametrize("way", [way for way in WAYS if way[0] == "nrf52840"], ids=" ".join)
+@pytest.mark.parametrize("way", SAY_THERE_IS_NO_BOARD, ids=" ".join)
 def test_the_tools_themselves_do_as_much_as_they_can_without_a_board(
     way: tuple[str, str], built: Callable[[str, str], Path], models: Path
 ) -> None:
     """Each takes its command line, and fails where it looks for the board."""
     board, name = way
     line = [EDGESNN, "flash", "--board", board, "--tool", name, "--image", built(board, name)]
-    line += ["--model", models / "old.esnn", "--port", "/dev/nowhere"]
+    line += ["--model", models / "old.esnn"]
+    if PLANS[board][name].needs("port"):
+        line += ["--port", "/dev/nowhere"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=HANGS_AFTER_S)
     said = done.stdout + done.stderr
-    assert SAY_THERE_IS_NO_BOARD[name] in said, said
+    assert SAY_THERE_IS_NO_BOARD[way] in said, said
     assert done.returncode == (2 if name == "uf2" else 3)
     assert done.stderr.splitlines()[-1].startswith("edgesnn: ")
 
@@ -176,12 +195,15 @@ def test_nordics_package_holds_the_firmware(
 
 
 @pytest.mark.board
-def test_a_uf2_file_says_the_same_bytes(built: Callable[[str, str], Path], models: Path) -> None:
+@pytest.mark.parametrize(("board", "family"), [("nrf52840", 0xADA52840), ("rp2040", 0xE48BFF56)])
+def test_a_uf2_file_says_the_same_bytes(
+    built: Callable[[str, str], Path], models: Path, board: str, family: int
+) -> None:
     """Copied to the drive that a bootloader shows up as, and read back as the format says."""
-    elf = built("nrf52840", "uf2")
+    elf = built(board, "uf2")
     drive = models / "drive"
     drive.mkdir()
-    line = ["flash", "--board", "nrf52840", "--tool", "uf2", "--image", elf, "--drive", drive]
+    line = ["flash", "--board", board, "--tool", "uf2", "--image", elf, "--drive", drive]
     line += ["--model", models / "old.esnn"]
     missing = edgesnn(*line)
     assert missing.exit_code == 2
@@ -190,7 +212,7 @@ def test_a_uf2_file_says_the_same_bytes(built: Callable[[str, str], Path], model
     )
     (drive / "INFO_UF2.TXT").write_text("Model: a test\n")
     assert edgesnn(*line).exit_code == 0
-    there = read_uf2((drive / "flash.uf2").read_bytes(), 0xADA52840)
+    there = read_uf2((drive / "flash.uf2").read_bytes(), family)
     firmware = read_firmware(elf)
     assert image_in(there, firmware) == blob.load(models / "old.esnn").image
     for start, end in firmware.image.segments():
@@ -230,10 +252,43 @@ def beside(name: str) -> Path:
 
 
 @pytest.mark.board
+@pytest.mark.parametrize(
+    ("board", "machine"), [("microbit", "microbit"), ("stm32f405", "netduinoplus2")]
+)
 def test_a_board_runs_the_model_in_its_image_from_the_first_start(
+    built: Callable[[str, str], Path], models: Path, board: str, machine: str
+) -> None:
+    """On an emulated chip that holds the image and nothing else."""
+    tool("qemu-system-arm")
+    elf = built(board, next(iter(PLANS[board])))
+    line = ("flash", "--board", board, "--image", elf, "--dry-run")
+    done = edgesnn(*line, "--model", models / "large.esnn")
+    assert done.exit_code == 0, done.output
+    command = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none"]
+    command += ["-serial", "pty", "-device", f"loader,file={elf.with_name('flash.hex')}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().split("redirected to ")[1].split()[0]
+            with open_board(port) as device:
+                stored = device.stored()
+                assert device.info.name == board
+                assert device.info.model_loaded  # before anything was sent
+                assert stored is not None
+                assert (stored.version, stored.on_trial) == (1, False)
+            verify = ("verify", models / "large.esnn", "--input", models / "recordings.npy")
+            verified = edgesnn(*verify, "--port", port)
+            assert verified.exit_code == 0, verified.output
+            assert "agreement with reference   1" in verified.stdout
+        finally:
+            process.kill()
+
+
+@pytest.mark.board
+def test_a_board_takes_updates_over_the_model_in_its_image(
     built: Callable[[str, str], Path], models: Path, tmp_path: Path
 ) -> None:
-    """On an emulated chip that holds the image and nothing else; then it takes updates, too.
+    """With the flash controller of the chip.
 
     QEMU gets the firmware as its kernel as well: it writes that anew at every reset, and would do
     so with the model.
@@ -248,15 +303,6 @@ def test_a_board_runs_the_model_in_its_image_from_the_first_start(
     flash = tmp_path / "flash"
     flash.write_bytes(image.tobinstr(0, FLASH_BYTES - 1))
     with Microbit(elf, flash) as board:
-        verify = ("verify", models / "large.esnn", "--input", models / "recordings.npy")
-        with open_board(board.port) as device:
-            stored = device.stored()
-            assert device.info.model_loaded  # before anything was sent
-            assert stored is not None
-            assert (stored.version, stored.on_trial) == (1, False)
-        verified = edgesnn(*verify, "--port", board.port)
-        assert verified.exit_code == 0, verified.output
-        assert "agreement with reference   1" in verified.stdout
         assert edgesnn("update", models / "new.esnn", "--port", board.port).exit_code == 0
         with open_board(board.port) as device:
             stored = device.stored()

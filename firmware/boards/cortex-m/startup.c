@@ -9,6 +9,9 @@
 #ifndef NMI
 #define NMI stop
 #endif
+#ifndef SYSTICK
+#define SYSTICK stop
+#endif
 
 extern const uint8_t FLASH_BASE[]; /* where the vectors are, from board.mk */
 
@@ -43,6 +46,6 @@ typedef struct {
 
 __attribute__((section(".start"), used)) static const vector_table vectors = {
     stack_top,
-    {reset, NMI, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop},
+    {reset, NMI, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, SYSTICK},
     {INTERRUPTS},
 };
