@@ -95,6 +95,10 @@ firmware: $(VENV)/pyvenv.cfg ## Build the firmware of all emulated boards, or of
 		$(MAKE) --no-print-directory -C firmware BOARD=$$board PYTHON=$(CURDIR)/$(RUN)/python || exit 1; \
 	done
 
+.PHONY: packages
+packages: $(VENV)/demo.stamp ## Make packages of the core for Arduino, PlatformIO, Zephyr, ESP-IDF, CMSIS, CMake and as one file
+	$(RUN)/python -m firmware.packages.packages
+
 .PHONY: wheel
 wheel: $(VENV)/dev.stamp ## Build a wheel and a source package into dist/
 	$(RUN)/python -m build

@@ -90,27 +90,40 @@ def test_arduino_library_has_its_files_and_its_example_runs(
     needed = {"name", "version", "author", "maintainer", "sentence", "paragraph", "url"}
     assert needed | {"category", "architectures"} <= set(properties)
     assert re.fullmatch(r"\d+\.\d+\.\d+", properties["version"])
-    stub = tmp_path / "stub.cpp"
+    said = run_sketch(made, made / "src", frames, tmp_path)
+    assert said == [model.classes[k] for k in expected.step_labels[0]]
+
+
+def run_sketch(library: Path, model: Path, frames: Int16Array, folder: Path) -> list[str]:
+    """What the example of an Arduino library prints, a serial port made of standard input.
+
+    Args:
+        library: its folder.
+        model: the folder of the model's sources.
+        frames: (1, steps, channels) int16.
+        folder: for what is built.
+    """
+    stub = folder / "stub.cpp"
     stub.write_text(
         "#include <cstdio>\n#include <cstdlib>\n"
         "struct { void begin(long) {}\n"
         "  unsigned long readBytes(char *to, unsigned long n) {\n"
         "    if (fread(to, 1, n, stdin) != n) { exit(0); }\n    return n;\n  }\n"
         "  void println(const char *text) { puts(text); } } Serial;\n"
-        f'#include "{made}/examples/Run/Run.ino"\n'
+        f'#include "{library}/examples/Run/Run.ino"\n'
         "int main() { setup(); for (;;) { loop(); } }\n"
     )
     objects = []
-    for source in sorted((made / "src").glob("*.c")):
-        objects.append(tmp_path / f"{source.stem}.o")
-        call([tool("cc"), *STRICT, "-O2", "-c", source, "-o", objects[-1]])
-    program = tmp_path / "sketch"
+    for source in sorted({*(library / "src").glob("*.c"), *model.glob("*.c")}):
+        objects.append(folder / f"{source.stem}.o")
+        call([tool("cc"), *STRICT, "-c", source, "-o", objects[-1]])
+    program = folder / "sketch"
     flags = ("-Wall", "-Wextra", "-Werror")
-    call([tool("g++"), *flags, f"-I{made / 'src'}", stub, *objects, "-o", program])
+    include = (f"-I{library / 'src'}", f"-I{model}")
+    call([tool("g++"), *flags, *include, stub, *objects, "-o", program])
     data = frames.astype("<i2").tobytes()
     done = subprocess.run([program], input=data, capture_output=True, check=True)
-    labels = [model.classes[k] for k in expected.step_labels[0]]
-    assert done.stdout.decode().splitlines() == labels
+    return done.stdout.decode().splitlines()
 
 
 @pytest.mark.skipif(not JNI_HEADERS, reason="there is no jni.h here")
