@@ -9,15 +9,21 @@ from pathlib import Path
 
 from native import APP, CORE, FIRMWARE, SANITIZERS, STRICT, TESTS, call, tool
 
+from firmware.signature.fetch import fetch
+
 NUS = FIRMWARE / "nus"
+SIGNATURE = FIRMWARE / "signature"
 
 
 def build_nus(folder: Path) -> Path:
     """The program, with sanitizers."""
     path = folder / "nus"
-    include = ("-I", FIRMWARE / "core", "-I", FIRMWARE / "app", "-I", NUS)
-    sources = (TESTS / "nus.c", NUS / "nus.c", *APP, *CORE)
-    call([tool("cc"), *STRICT, *SANITIZERS, *include, *sources, "-o", path])
+    include = ("-I", FIRMWARE / "core", "-I", FIRMWARE / "app", "-I", NUS, "-I", SIGNATURE)
+    sources = (TESTS / "nus.c", NUS / "nus.c", *APP, *CORE, SIGNATURE / "signature.c")
+    library, made = fetch(), folder / "monocypher.o"
+    call([tool("cc"), *SANITIZERS, "-c", library / "monocypher.c", "-o", made])
+    include = (*include, "-I", library)
+    call([tool("cc"), *STRICT, *SANITIZERS, *include, *sources, made, "-o", path])
     return path
 
 
