@@ -22,7 +22,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang libclang-rt-dev dbus-daemon g++ openocd stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+	@.ci/need $(PYTHON) android-libnativehelper-dev clang libclang-rt-dev dbus-daemon g++ openocd stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
 		$(if $(filter x86_64,$(shell uname -m)),gcc-$$(gcc -dumpversion | cut -d. -f1)-multilib) \
 		$(if $(filter-out aarch64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"

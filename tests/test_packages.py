@@ -20,7 +20,7 @@ from native import STRICT, call, tool
 from platformio.package.manifest.parser import ManifestParserFactory
 from platformio.package.manifest.schema import ManifestSchema
 from pyocd.target.pack.cmsis_pack import CmsisPack
-from test_export import LINUX, run_sketch
+from test_export import LINUX, answers, run_sketch
 
 from edgesnn import reference
 from edgesnn.blob import Model
@@ -63,9 +63,7 @@ def expected(model: Model, frames: Int16Array) -> Outputs:
 
 def agrees(line: list[str | Path], model: Model, frames: Int16Array, expected: Outputs) -> None:
     """The program of firmware/export/c/main.c says what the reference says of each frame."""
-    lines = "\n".join(" ".join(map(str, frame)) for frame in frames[0].tolist())
-    done = subprocess.run(line, input=lines, capture_output=True, text=True, check=True)
-    said = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    said = answers(line, frames)
     assert [int(digest, 16) for _, digest in said] == expected.digests[0].tolist()
     assert [name for name, _ in said] == [model.classes[k] for k in expected.step_labels[0]]
 
