@@ -36,6 +36,6 @@ def shared_model() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def nus_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stream app behind the Nordic UART Service, for `nus.Program`."""
+def nus_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The stream app behind the Nordic UART Service, for `nus.Program`, by adapter."""
     return build_nus(tmp_path_factory.mktemp("nus"))

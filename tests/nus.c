@@ -7,22 +7,19 @@
  *             'r' u16 n: the stack refuses the next n notifications
  *   from it:  u16 n, n bytes: a notification; 0: the app sleeps and nothing waits
  *
- * Its flash is memory, which outlives a restart. SPDX-License-Identifier: Apache-2.0 */
+ * Its flash is that of an adapter, with memory in the place of what is below it.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "app.h"
 #include "board.h"
+#include "keep.h"
 #include "nus.h"
-#include "signature.h"
-#include "store.h"
 
 #define MODEL (64u * 1024u)
 #define ARENA (16u * 1024u)
 #define PACKET 1024u
-#define FLASH (256u * 1024u)
-#define PAGE 4096u
 
 static unsigned refusals;
 static int locked;
@@ -101,35 +98,7 @@ uint32_t board_micros(void) { return 0; }
 
 esnn_sensor *board_sensor(void) { return NULL; }
 
-static uint8_t *flash;
-
-static const uint8_t *read_flash(uint32_t at) { return flash + at; }
-
-static int program(uint32_t at, const uint8_t *data, size_t n) {
-    for (size_t k = 0; k < n; k++) {
-        flash[at + k] &= data[k];
-    }
-    return 0;
-}
-
-static int erase(uint32_t at) {
-    memset(flash + at, 0xff, PAGE);
-    return 0;
-}
-
 int main(void) {
-    const esnn_store_config store = {
-        .flash = {.size = FLASH,
-                  .page = PAGE,
-                  .unit = 4,
-                  .read = read_flash,
-                  .program = program,
-                  .erase = erase},
-        .key = esnn_public_key,
-        .development = esnn_development,
-        .check = esnn_signature_check,
-        .restart = nus_drain,
-    };
     const esnn_app_memory memory = {
         .model = calloc(1, MODEL),
         .model_size = MODEL,
@@ -137,12 +106,9 @@ int main(void) {
         .arena_size = ARENA,
         .packet = calloc(1, PACKET),
         .packet_size = PACKET,
-        .store = &store,
+        .store = nus_store(),
     };
-    flash = malloc(FLASH);
-    expect(memory.model != NULL && memory.arena != NULL && memory.packet != NULL && flash != NULL,
-           "no memory");
-    memset(flash, 0xff, FLASH);
+    expect(memory.model != NULL && memory.arena != NULL && memory.packet != NULL, "no memory");
     for (;;) {
         esnn_app_run(&memory); /* returns to be started anew */
     }

@@ -18,7 +18,7 @@ import pytest
 from bluez import Bluez, private_bus
 from bumbled import Air, backends
 from click.testing import CliRunner
-from nus import Watch
+from nus import ADAPTERS, Watch
 from powercut import image
 from uart import Uart
 
@@ -159,10 +159,12 @@ def test_recordings_stream_through_a_lost_link(
     assert link.reconnections == 1
 
 
-def test_the_app_behind_the_service_of_a_watch(put: Put, watch: Any, nus_program: Path) -> None:
+def test_the_app_behind_the_service_of_a_watch(
+    put: Put, watch: Any, nus_programs: dict[str, Path]
+) -> None:
     """Both sides as they are: bleak, two characteristics, and what a watch runs behind them."""
     model, frames, expected = watch
-    behind = Watch(nus_program)
+    behind = Watch(nus_programs["zephyr"])
     peripheral = put(NAME, behind)
     with open_board(f"ble://{NAME}") as device:
         assert (device.info.name, device.info.window) == ("nus", 2048)
@@ -209,11 +211,12 @@ def test_a_model_is_updated_on_the_air(
         assert (stored.version, stored.on_trial, device.info.model_loaded) == (2, False, True)
 
 
+@pytest.mark.parametrize("adapter", ADAPTERS)
 def test_the_store_of_a_watch_takes_updates_through_lost_links(
-    put: Put, nus_program: Path, tmp_path: Path
+    put: Put, nus_programs: dict[str, Path], tmp_path: Path, adapter: str
 ) -> None:
-    """The app behind the service, with flash: the link is lost in the update, and once more."""
-    behind = Watch(nus_program)
+    """The app behind the service, with an adapter's flash: the link is lost in each update."""
+    behind = Watch(nus_programs[adapter])
     peripheral = put(NAME, behind)
     path = small_model(3, tmp_path / "model.esnn")
     for version, lost_after in ((1, 3), (2, 6)):

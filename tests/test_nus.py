@@ -65,8 +65,8 @@ class Central:
 
 
 @pytest.fixture
-def program(nus_program: Path) -> Path:
-    return nus_program
+def program(nus_programs: dict[str, Path]) -> Path:
+    return nus_programs["zephyr"]
 
 
 @pytest.fixture
