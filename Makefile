@@ -10,7 +10,7 @@ C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
 	firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c firmware/export/*/*.c \
 	firmware/export/*/*.hpp firmware/export/*/*/*.c tests/*.[ch] tests/fuzz/*.c)
 # the boards that the tests and the demo run under emulation
-EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 virt-rv32
+EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 stm32f405 virt-rv32
 
 .PHONY: help
 help: ## List the targets
@@ -22,7 +22,7 @@ demo: $(VENV)/demo.stamp $(if $(filter $(EMULATED),$(BOARD)),firmware) ## Watch 
 
 .PHONY: test
 test: lint ## Set up all that the tests need, and run every one, emulated boards included
-	@.ci/need $(PYTHON) clang libclang-rt-dev dbus-daemon g++ stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+	@.ci/need $(PYTHON) android-libnativehelper-dev clang libclang-rt-dev dbus-daemon g++ openocd stm32flash qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
 		$(if $(filter x86_64,$(shell uname -m)),gcc-$$(gcc -dumpversion | cut -d. -f1)-multilib) \
 		$(if $(filter-out aarch64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	@$(MAKE) --no-print-directory firmware BOARD="$(EMULATED)"
@@ -111,6 +111,10 @@ firmware: $(VENV)/pyvenv.cfg ## Build the firmware of all emulated boards, or of
 	@for board in $(FIRMWARE); do \
 		$(MAKE) --no-print-directory -C firmware BOARD=$$board PYTHON=$(CURDIR)/$(RUN)/python || exit 1; \
 	done
+
+.PHONY: packages
+packages: $(VENV)/demo.stamp ## Make packages of the core for Arduino, PlatformIO, Zephyr, ESP-IDF, CMSIS, CMake and as one file
+	$(RUN)/python -m firmware.packages.packages
 
 .PHONY: wheel
 wheel: $(VENV)/dev.stamp ## Build a wheel and a source package into dist/

@@ -32,6 +32,7 @@ BOARDS = {
         "microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547",
     )
 } | {
+    "stm32f405": Emulated("qemu-system-arm", ("-M", "netduinoplus2"), "qemu-system-arm"),
     "virt-rv32": Emulated(
         "qemu-system-riscv32", ("-M", "virt", "-bios", "none"), "qemu-system-misc"
     ),

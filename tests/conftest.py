@@ -1,4 +1,4 @@
-"""What tests share: recordings and models made elsewhere, where this machine has them."""
+"""What tests share: a program that takes long to build; recordings and models made elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from nus import build_nus
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,3 +33,9 @@ def shared_data() -> Callable[[str], Path]:
 def shared_model() -> Callable[[str], Path]:
     """Path of a model in `$EDGESNN_MODELS` or `../shared/models`; skips the test without it."""
     return _elsewhere("EDGESNN_MODELS", "models")
+
+
+@pytest.fixture(scope="session")
+def nus_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The stream app behind the Nordic UART Service, for `nus.Program`, by adapter."""
+    return build_nus(tmp_path_factory.mktemp("nus"))

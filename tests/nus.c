@@ -2,15 +2,19 @@
  * does comes on standard input, its notifications go to standard output. Built with sanitizers;
  * tests/test_nus.py is the central.
  *
- *   to it:   'w' u16 n, n bytes: the central writes;  'l' u16 n: it listens, n bytes a
- * notification, 0: it is gone;  'r' u16 n: the stack refuses the next n notifications from it: u16
- * n, n bytes: a notification;  n is 0: the app sleeps and nothing waits SPDX-License-Identifier:
- * Apache-2.0 */
+ *   to it:    'w' u16 n, n bytes: the central writes
+ *             'l' u16 n: it listens, n bytes a notification; 0: it is gone
+ *             'r' u16 n: the stack refuses the next n notifications
+ *   from it:  u16 n, n bytes: a notification; 0: the app sleeps and nothing waits
+ *
+ * Its flash is that of an adapter, with memory in the place of what is below it.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "app.h"
 #include "board.h"
+#include "keep.h"
 #include "nus.h"
 
 #define MODEL (64u * 1024u)
@@ -102,8 +106,10 @@ int main(void) {
         .arena_size = ARENA,
         .packet = calloc(1, PACKET),
         .packet_size = PACKET,
+        .store = nus_store(),
     };
     expect(memory.model != NULL && memory.arena != NULL && memory.packet != NULL, "no memory");
-    esnn_app_run(&memory);
-    return 1;
+    for (;;) {
+        esnn_app_run(&memory); /* returns to be started anew */
+    }
 }

@@ -18,13 +18,15 @@ import pytest
 from bluez import Bluez, private_bus
 from bumbled import Air, backends
 from click.testing import CliRunner
-from nus import Watch, build_nus
+from nus import ADAPTERS, Watch
+from powercut import image
 from uart import Uart
 
 from edgesnn import blob, reference
 from edgesnn.cli import main
 from edgesnn.devices import Board, Fate, Stream, Transport, ble, open_board, open_transport
 from edgesnn.devices.backend import board_url
+from edgesnn.devices.protocol import Slot
 from edgesnn.devices.recordings import basic_motions
 from edgesnn.errors import DeviceError, EdgesnnError, MissingError
 from edgesnn.quantize import quantize
@@ -158,11 +160,11 @@ def test_recordings_stream_through_a_lost_link(
 
 
 def test_the_app_behind_the_service_of_a_watch(
-    put: Put, watch: Any, tmp_path_factory: pytest.TempPathFactory
+    put: Put, watch: Any, nus_programs: dict[str, Path]
 ) -> None:
     """Both sides as they are: bleak, two characteristics, and what a watch runs behind them."""
     model, frames, expected = watch
-    behind = Watch(build_nus(tmp_path_factory.mktemp("watch")))
+    behind = Watch(nus_programs["zephyr"])
     peripheral = put(NAME, behind)
     with open_board(f"ble://{NAME}") as device:
         assert (device.info.name, device.info.window) == ("nus", 2048)
@@ -178,6 +180,58 @@ def test_the_app_behind_the_service_of_a_watch(
     assert {sample for sample, _ in session.lost} <= {1}
     assert peripheral.connections == 2
     behind.close()
+
+
+def small_model(weight: int, path: Path) -> Path:
+    path.write_bytes(image(weight))
+    return path
+
+
+def update_over_ble(model: Path) -> dict[str, Any]:
+    done = CliRunner().invoke(main, ["update", str(model), "--ble", NAME, "--json"])
+    assert done.exit_code == 0, done.output
+    shown: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return shown
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_model_is_updated_on_the_air(
+    put: Put, uart_of: Callable[[str], Uart], tmp_path: Path, board: str
+) -> None:
+    """Signed, sent, tried and confirmed; where the same model is there, nothing is sent."""
+    put(NAME, uart_of(board))
+    for version, weight in ((1, 3), (2, 4)):
+        shown = update_over_ble(small_model(weight, tmp_path / "model.esnn"))
+        assert (shown["board"], shown["version"]) == (board, version)
+        assert shown["bytes_sent"] == shown["bytes"] > 0
+    assert update_over_ble(tmp_path / "model.esnn")["bytes_sent"] == 0
+    with open_board(f"ble://{NAME}") as device:
+        stored = device.stored()
+        assert stored is not None
+        assert (stored.version, stored.on_trial, device.info.model_loaded) == (2, False, True)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_store_of_a_watch_takes_updates_through_lost_links(
+    put: Put, nus_programs: dict[str, Path], tmp_path: Path, adapter: str
+) -> None:
+    """The app behind the service, with an adapter's flash: the link is lost in each update."""
+    behind = Watch(nus_programs[adapter])
+    peripheral = put(NAME, behind)
+    path = small_model(3, tmp_path / "model.esnn")
+    for version, lost_after in ((1, 3), (2, 6)):
+        path.write_bytes(image(version, size=20_000))
+        peripheral.lose_link_after(lost_after)
+        shown = update_over_ble(path)
+        assert (shown["board"], shown["version"]) == ("nus", version)
+        with open_board(f"ble://{NAME}") as device:
+            stored = device.stored()
+            assert stored is not None
+            assert stored.model == Slot.of(image(version, size=20_000))
+            assert not stored.on_trial
+            device.selftest()
+    behind.close()
+    assert peripheral.connections >= 6  # four opened, two lost
 
 
 @pytest.mark.board

@@ -31,7 +31,7 @@ LINUX = (
     ("arm-linux-gnueabihf-gcc", ("qemu-arm", "-L", "/usr/arm-linux-gnueabihf")),
     ("aarch64-linux-gnu-gcc", ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")),
 )
-JNI_HEADERS = sorted(Path("/usr/lib/jvm").glob("*/include/jni.h"))
+JNI = Path("/usr/include/android/nativehelper/jni.h")
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,16 @@ def test_c_gives_the_references_bits(
     made = project(model, "c", tmp_path)
     flags = "CFLAGS=" + " ".join((*STRICT, "-O2"))
     call(["make", "-C", made, f"CC={tool(compiler)}", flags, program])
-    lines = "\n".join(" ".join(map(str, frame)) for frame in frames[0].tolist())
-    line = [*runner, made / program]
-    done = subprocess.run(line, input=lines, capture_output=True, text=True, check=True)
-    said = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    said = answers([*runner, made / program], frames)
     assert [int(digest, 16) for _, digest in said] == expected.digests[0].tolist()
     assert [name for name, _ in said] == [model.classes[k] for k in expected.step_labels[0]]
+
+
+def answers(line: list[str | Path], frames: Int16Array) -> list[list[str]]:
+    """Class and digest of each frame, as a program says them."""
+    lines = "\n".join(" ".join(map(str, frame)) for frame in frames[0].tolist())
+    done = subprocess.run(line, input=lines, capture_output=True, text=True, check=True)
+    return [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
 
 
 def test_arduino_library_has_its_files_and_its_example_runs(
@@ -90,38 +94,60 @@ def test_arduino_library_has_its_files_and_its_example_runs(
     needed = {"name", "version", "author", "maintainer", "sentence", "paragraph", "url"}
     assert needed | {"category", "architectures"} <= set(properties)
     assert re.fullmatch(r"\d+\.\d+\.\d+", properties["version"])
-    stub = tmp_path / "stub.cpp"
+    said = run_sketch(made, made / "src", frames, tmp_path)
+    assert said == [model.classes[k] for k in expected.step_labels[0]]
+
+
+def run_sketch(library: Path, model: Path, frames: Int16Array, folder: Path) -> list[str]:
+    """What the example of an Arduino library prints, a serial port made of standard input.
+
+    Args:
+        library: its folder.
+        model: the folder of the model's sources.
+        frames: (1, steps, channels) int16.
+        folder: for what is built.
+    """
+    stub = folder / "stub.cpp"
     stub.write_text(
         "#include <cstdio>\n#include <cstdlib>\n"
         "struct { void begin(long) {}\n"
         "  unsigned long readBytes(char *to, unsigned long n) {\n"
         "    if (fread(to, 1, n, stdin) != n) { exit(0); }\n    return n;\n  }\n"
         "  void println(const char *text) { puts(text); } } Serial;\n"
-        f'#include "{made}/examples/Run/Run.ino"\n'
+        f'#include "{library}/examples/Run/Run.ino"\n'
         "int main() { setup(); for (;;) { loop(); } }\n"
     )
     objects = []
-    for source in sorted((made / "src").glob("*.c")):
-        objects.append(tmp_path / f"{source.stem}.o")
-        call([tool("cc"), *STRICT, "-O2", "-c", source, "-o", objects[-1]])
-    program = tmp_path / "sketch"
+    for source in sorted({*(library / "src").glob("*.c"), *model.glob("*.c")}):
+        objects.append(folder / f"{source.stem}.o")
+        call([tool("cc"), *STRICT, "-c", source, "-o", objects[-1]])
+    program = folder / "sketch"
     flags = ("-Wall", "-Wextra", "-Werror")
-    call([tool("g++"), *flags, f"-I{made / 'src'}", stub, *objects, "-o", program])
+    include = (f"-I{library / 'src'}", f"-I{model}")
+    call([tool("g++"), *flags, *include, stub, *objects, "-o", program])
     data = frames.astype("<i2").tobytes()
     done = subprocess.run([program], input=data, capture_output=True, check=True)
-    labels = [model.classes[k] for k in expected.step_labels[0]]
-    assert done.stdout.decode().splitlines() == labels
+    return done.stdout.decode().splitlines()
 
 
-@pytest.mark.skipif(not JNI_HEADERS, reason="there is no jni.h here")
-@pytest.mark.parametrize("compiler", [compiler for compiler, _ in LINUX])
-def test_the_face_for_java_compiles(model: blob.Model, tmp_path: Path, compiler: str) -> None:
-    """Its symbols are those that Model.java looks for."""
+@pytest.mark.parametrize(("compiler", "runner"), LINUX)
+def test_the_face_for_java_gives_the_references_bits(
+    model: blob.Model, frames: Int16Array, expected: Outputs, tmp_path: Path,
+    compiler: str, runner: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Called as Java would, by its symbols, which are those that Model.java looks for."""
     made = project(model, "c", tmp_path)
-    folder = JNI_HEADERS[0].parent
-    include = f"JNI_INCLUDE={folder} {folder / 'linux'}"
-    flags = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Werror"
-    call(["make", "-C", made, f"CC={tool(compiler)}", flags, include, "jni"])
+    if not JNI.exists():
+        pytest.fail("jni.h is not installed: `make test` installs what the tests need")
+    flags = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror")
+    include = f"JNI_INCLUDE={JNI.parent}"
+    call(["make", "-C", made, f"CC={tool(compiler)}", f"CFLAGS={' '.join(flags)}", include, "jni"])
+    program = made / "java"
+    call([tool(compiler), *flags, f"-I{JNI.parent}", f"-I{made / 'edgesnn'}", TESTS / "jni.c",
+          made / "libedgesnn_jni.so", "-Wl,-rpath,$ORIGIN", "-o", program])  # fmt: skip
+    said = answers([*runner, program], frames)
+    assert [int(digest, 16) for _, digest in said] == expected.digests[0].tolist()
+    assert [name for name, _ in said] == [model.classes[k] for k in expected.step_labels[0]]
     symbols = call([tool("nm"), "-D", "--defined-only", made / "libedgesnn_jni.so"]).decode()
     java = (made / "Model.java").read_text()
     wanted = {f"Java_edgesnn_Model_{name}" for name in re.findall(r"native \w+ (\w+)\(", java)}

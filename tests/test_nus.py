@@ -14,7 +14,7 @@ import pytest
 from graphs import graphs_and_frames
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from nus import Program, build_nus
+from nus import Program
 from test_board import SUMMING, frames_of
 
 from edgesnn import blob, reference
@@ -64,9 +64,9 @@ class Central:
         self.heard += data
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_nus(tmp_path_factory.mktemp("nus"))
+@pytest.fixture
+def program(nus_programs: dict[str, Path]) -> Path:
+    return nus_programs["zephyr"]
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_every_edgesnn_command_runs_as_written(port: str, tmp_path: Path) -> Non
         if line.startswith("edgesnn ")
     ]
     commands = {"convert", "inspect", "run", "stream", "verify", "record", "replay"}
-    commands |= {"plot", "devices", "operations", "update", "export"}
+    commands |= {"plot", "devices", "operations", "update", "export", "flash"}
     assert {line.split()[1] for line in lines} == commands
     (tmp_path / "zoo").symlink_to(ROOT / "zoo")
     np.save(tmp_path / "recordings.npy", np.random.default_rng(0).normal(0, 4, (3, 20, 6)))

@@ -116,6 +116,12 @@ void board_write(const uint8_t *data, size_t n) {
     }
 }
 
+void nus_drain(void) {
+    while (pump(1)) {
+        nus_sleep(RETRY_MS);
+    }
+}
+
 size_t board_window(void) { return NUS_RING; }
 
 uint32_t board_overruns(void) { return overruns; }

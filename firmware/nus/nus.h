@@ -36,6 +36,10 @@ void nus_received(const uint8_t *data, size_t size);
  * does no more, or is gone: what waits for it is dropped. */
 void nus_listens(size_t notification);
 
+/* Wait until the stack has taken all that the app has said, or nobody listens: before a restart.
+ * From the app's task only. */
+void nus_drain(void);
+
 /* What the adapter gives. */
 
 /* Keep the app and the callbacks apart; held for the time of a copy. */

@@ -53,8 +53,10 @@ BOARDS = {
     path.parent.name: path for path in sorted((FIRMWARE / "boards").glob("*/board.mk"))
 }  # fmt: skip
 CORE_OF_BOARD = {core.machine: name for name, core in CORES.items()} | {
-    "virt-rv32": "rv32", "nrf52832": "m4", "nrf52840": "m4",
+    "virt-rv32": "rv32", "nrf52832": "m4", "nrf52840": "m4", "stm32f405": "m4",
+    "stm32l476": "m4", "rp2040": "m0", "esp32c3": "rv32",
 }  # fmt: skip
+IN_FLASH = (".text", ".rodata", ".in_ram", ".data")
 TEXT_MARKS = {("m4", "all"): 12288, ("m4", "dense_lif"): 6144}
 STACK_MARK = 512
 HEAP = {"malloc", "calloc", "realloc", "free", "_sbrk", "sbrk"}
@@ -130,7 +132,7 @@ def measure_board(name: str, folder: Path) -> dict[str, Any]:
         symbols[symbol] = int(address.split()[0], 16)
     return {
         "compiler": compiler_of(core),
-        "flash": size[".text"] + size.get(".data", 0),
+        "flash": sum(size.get(part, 0) for part in IN_FLASH),
         "data": size.get(".data", 0),
         "bss": size.get(".bss", 0),
         "left_for_stack": symbols["stack_top"] - symbols["bss_end"],

@@ -9,12 +9,22 @@
 #ifndef NMI
 #define NMI stop
 #endif
+#ifndef SYSTICK
+#define SYSTICK stop
+#endif
+
+extern const uint8_t FLASH_BASE[]; /* where the vectors are, from board.mk */
 
 void reset(void) {
 #ifdef __ARM_FP
     /* let the FPU and MVE in before anything that may be vectorised runs */
     *(volatile uint32_t *)0xe000ed88u |= 0xf00000u;
     __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+#ifdef MAY_BE_BEHIND_BOOTLOADER
+    /* what it has left: its vectors, and interrupts that may be masked */
+    *(volatile uint32_t *)0xe000ed08u = (uint32_t)FLASH_BASE;
+    __asm__ volatile("msr basepri, %0\n cpsie i\n" ::"r"(0) : "memory");
 #endif
     start();
 }
@@ -36,6 +46,6 @@ typedef struct {
 
 __attribute__((section(".start"), used)) static const vector_table vectors = {
     stack_top,
-    {reset, NMI, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop},
+    {reset, NMI, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, stop, SYSTICK},
     {INTERRUPTS},
 };

@@ -15,6 +15,18 @@
 /* of words, for their alignment */
 static uint32_t model[MODEL_BYTES / 4], arena[ARENA_BYTES / 4], packet[PACKET_BYTES / 4];
 
+/* where a tool writes what the processor reads at STORE_BASE */
+#ifndef STORE_LOAD
+#define STORE_LOAD STORE_BASE
+#endif
+
+/* For `edgesnn flash`, which puts a model into the image of a board: see devices/firmware.py. */
+__attribute__((section(".edgesnn"), used)) static const struct {
+    uint32_t format, store_at, store_bytes, page, arena_bytes;
+    const uint8_t *key;
+    char board[32];
+} about = {1, STORE_LOAD, STORE_BYTES, STORE_PAGE, ARENA_BYTES, esnn_public_key, BOARD_NAME};
+
 const char *board_name(void) { return BOARD_NAME; }
 
 void *arena_end(void) { return arena + sizeof arena / sizeof *arena; }

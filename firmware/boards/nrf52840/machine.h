@@ -9,10 +9,12 @@
 #define PACKET_BYTES 4112
 #define RING 4096u
 
-/* models are kept in the upper half of the flash */
+/* models are kept behind the middle of the flash, before what a bootloader may have at its end */
 #define STORE_BASE 0x80000u
-#define STORE_BYTES 0x80000u
+#define STORE_BYTES 0x68000u
 #define STORE_PAGE 4096u
+
+#define MAY_BE_BEHIND_BOOTLOADER
 
 #define PIN_SEND 6
 #define PIN_RECEIVE 8

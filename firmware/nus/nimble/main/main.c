@@ -10,6 +10,7 @@
 #include "freertos/task.h"
 #include "host/ble_hs.h"
 #include "host/util/util.h"
+#include "keep.h"
 #include "nimble/nimble_port.h"
 #include "nimble/nimble_port_freertos.h"
 #include "nus.h"
@@ -173,6 +174,7 @@ void app_main(void) {
         .arena_size = sizeof arena,
         .packet = (uint8_t *)packet,
         .packet_size = sizeof packet,
+        .store = nus_store(),
     };
     lock = xSemaphoreCreateMutex();
     woken = xSemaphoreCreateBinary();

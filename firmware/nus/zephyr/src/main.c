@@ -9,6 +9,7 @@
 
 #include "app.h"
 #include "board.h"
+#include "keep.h"
 #include "nus.h"
 
 #define ATT_HEAD 3u
@@ -114,6 +115,7 @@ int main(void) {
         .arena_size = sizeof arena,
         .packet = (uint8_t *)packet,
         .packet_size = sizeof packet,
+        .store = nus_store(),
     };
     int error = bt_nus_cb_register(&service, NULL);
     if (error == 0) {

@@ -1,7 +1,7 @@
 // A frame of MODEL_CHANNELS int16 over the serial port, and the class by now back.
 // SPDX-License-Identifier: Apache-2.0
 #include <esnn.h>
-#include <model.h>
+#include "model.h"
 
 static uint32_t arena[MODEL_ARENA_BYTES / 4];
 static esnn_model model;
