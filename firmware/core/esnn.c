@@ -325,15 +325,15 @@ ESNN_ONCE esnn_status esnn_selftest(esnn_model *m) {
         return ESNN_ERR_ARGUMENT;
     }
     const esnn_header *h = esnn_header_of(m->image);
-    const uint16_t size = esnn_populations_of(m->image)->size;
     const int16_t *frame = (const int16_t *)(const void *)(m->image + h->selftest);
     esnn_result out;
     uint32_t crc = 0;
     esnn_reset(m);
-    for (uint16_t t = 0; t < h->selftest_steps; t++, frame += size) {
+    for (uint16_t left = h->selftest_steps; left > 0; left--) {
         if (esnn_step(m, frame, &out) == ESNN_OK) {
             crc = esnn_digest(m, crc);
         }
+        frame += esnn_populations_of(m->image)->size;
     }
     esnn_reset(m);
     return h->selftest_steps > 0 && crc == h->selftest_digest ? ESNN_OK : ESNN_ERR_SELFTEST;
