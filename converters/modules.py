@@ -519,9 +519,10 @@ class _Stack:
     def _batch_norm(self, layer: Layer) -> None:
         """Fold evaluation's batch norm, g * (x - mean) / sqrt(var + eps) + b, into what enters."""
         pending = self.pending
-        if pending is None or pending.layer.kind in ("AvgPool2d", "SumPool2d"):
+        if pending is None:
             raise ModelError(
-                f"{layer.called} does not follow a linear layer, into which it could be folded"
+                f"{layer.called} does not follow a linear layer or pooling, into which it could be "
+                "folded"
             )
         mean, variance = layer.array("running_mean"), layer.array("running_var")
         if mean.shape != pending.bias.shape or variance.shape != mean.shape:
@@ -666,10 +667,16 @@ class _Stack:
                 )
             else:
                 factor = 1.0 if layer.kind == "SumPool2d" else 1 / np.prod(window.kernel)
-                if np.any(total != total[0]) or total[0] <= 0:
-                    raise ModelError(f"{layer.called} pools into neurons of different gains")
-                value = float(factor * total[0])
-                made = Pool(pending.source, target, window, value, layer.called)
+                if np.all(total == total[0]) and total[0] > 0:
+                    value = float(factor * total[0])
+                    made = Pool(pending.source, target, window, value, layer.called)
+                else:
+                    # channels with a gain of their own are weighted, each by itself
+                    shape = (*window.kernel, 1, len(total))
+                    kernel = np.broadcast_to(factor * total, shape).astype(np.float32)
+                    made = Conv(
+                        pending.source, target, kernel, window, len(total), layer.called
+                    )  # fmt: skip
         self.projections.append(made)
 
     def _delays(

@@ -152,6 +152,34 @@ def test_convolution_batch_norm_and_pooling_are_pytorchs(tmp_path: Path) -> None
     assert min(report.spike_agreement.values()) > 0.95
 
 
+def test_means_may_have_a_batch_norm_behind_them(tmp_path: Path) -> None:
+    """Pooling, then a gain a channel, one of which turns the sign."""
+    rng = np.random.default_rng(0)
+    norm = {
+        "weight": np.float32([0.5, -1.5, 2]), "bias": np.float32([0.25, 1, -0.5]),
+        "running_mean": np.float32([0.1, 0, -0.2]), "running_var": np.float32([1, 0.5, 2]),
+    }  # fmt: skip
+    layers = [
+        {"type": "AvgPool2d", "kernel_size": 2}, {"type": "BatchNorm", "key": "bn"},
+        {"type": "IFNode", "v_threshold": 1.0},
+    ]  # fmt: skip
+    state = {f"bn.{k}": v for k, v in norm.items()}
+    network = described(tmp_path, state, input=[3, 4, 6], layers=layers, readout="count")
+    signal = rng.normal(0, 1, (2, 20, 4, 6, 3)).astype(np.float32)
+    pooled = signal.reshape(2, 20, 2, 2, 3, 2, 3).mean(axis=(3, 5))
+    gain = norm["weight"] / np.sqrt(norm["running_var"] + 1e-5)
+    current = (pooled - norm["running_mean"]) * gain + norm["bias"]
+    v, expected = np.zeros((2, 2, 3, 3)), []
+    for t in range(20):
+        v = v + current[:, t]
+        expected.append(v >= 1)
+        v = np.where(v >= 1, 0, v)
+    name = network.populations[-1].name
+    found = network.run(signal.reshape(2, 20, -1), keep=(name,)).spikes[name]
+    np.testing.assert_array_equal(found, np.stack(expected, axis=1).reshape(2, 20, -1))
+    assert quantize(network, signal.reshape(2, 20, -1)).report.label_agreement is not None
+
+
 def test_the_largest_of_spikes_is_whether_any_is_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = rng.random((3, 5, 6, 4, 2)) < 0.2
