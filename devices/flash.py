@@ -21,6 +21,8 @@ from edgesnn.devices.commands import PATH
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgesnn.devices.firmware import Firmware
+
 ROOT = Path(__file__).resolve().parent.parent
 DRIVES = ("/media", "/run/media", "/Volumes", "/mnt")
 """Where systems show the drives of bootloaders."""
@@ -58,6 +60,17 @@ class Plan:
     def tools(self) -> tuple[str, ...]:
         """The programs that are run."""
         return tuple(dict.fromkeys(command[0] for command in self.commands))
+
+    @property
+    def board(self) -> str:
+        """What the firmware calls itself."""
+        return dict(part.split("=") for part in self.build)["BOARD"]
+
+    @property
+    def start(self) -> int | None:
+        """Address of the firmware, where it is behind another program; None: the board's own."""
+        base = dict(part.split("=") for part in self.build).get("FLASH_BASE")
+        return None if base is None else int(base, 0)
 
     def needs(self, what: str) -> bool:
         """Whether something, such as a port, stands in the commands."""
@@ -262,12 +275,14 @@ def write_images(image: Path, plan: Plan, model: Path | None, key: Path | None) 
         key: the private key that signs it; None: that of development builds.
 
     Raises:
-        MissingError, FormatError, ModelError: as of `read_firmware` and `signed_for`.
+        MissingError, FormatError, ModelError: as of `read_firmware` and `signed_for`; the firmware
+            is for another board or another tool.
     """
     from edgesnn.devices import firmware
     from edgesnn.errors import MissingError
 
     known = firmware.read_firmware(image)
+    _check_place(image, known, plan)
     values = values_of(image, model=model is not None)
     parts = {"firmware": known.image}
     whole = known.image
@@ -294,6 +309,23 @@ def write_images(image: Path, plan: Plan, model: Path | None, key: Path | None) 
         raise MissingError(
             f"cannot write to {image.parent}: {error.strerror}; copy the image elsewhere"
         ) from None
+
+
+def _check_place(image: Path, known: Firmware, plan: Plan) -> None:
+    from edgesnn.errors import MissingError
+
+    if known.board != plan.board:
+        raise MissingError(
+            f"{image} is firmware for {known.board}, not for {plan.board}: give that board or "
+            "another image"
+        )
+    start = known.image.minaddr()
+    elsewhere = {other.start for plans in PLANS.values() for other in plans.values()} - {None}
+    if start != plan.start if plan.start is not None else start in elsewhere:
+        raise MissingError(
+            f"{image} is linked for another tool than this, from {start:#x} on: give the --tool "
+            f"that it is for, or build with `make -C firmware {' '.join(plan.build)} OUT=...`"
+        )
 
 
 def find_drive() -> Path:

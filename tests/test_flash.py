@@ -353,6 +353,24 @@ def test_a_model_that_the_board_would_not_take_is_refused(
     assert "is not signed with the key" in refusal("b.esup")
 
 
+@pytest.mark.board
+def test_firmware_of_another_board_or_place_is_refused(built: Callable[[str, str], Path]) -> None:
+    """What is written to the wrong place would leave a board without firmware."""
+    plain, behind = built("nrf52840", "pyocd"), built("nrf52840", "uf2")
+
+    def refusal(board: str, tool: str, image: Path) -> str:
+        line = ("flash", "--board", board, "--tool", tool, "--image", image, "--dry-run")
+        done = edgesnn(*line)
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert "is firmware for nrf52840, not for nrf52832" in refusal("nrf52832", "pyocd", plain)
+    assert "from 0x0 on: give the --tool" in refusal("nrf52840", "uf2", plain)
+    assert "from 0x26000 on: give the --tool" in refusal("nrf52840", "pyocd", behind)
+    assert "from 0x26000 on: give the --tool" in refusal("nrf52840", "mcuboot", behind)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
