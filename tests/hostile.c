@@ -592,6 +592,7 @@ static void refusals(const uint8_t *image, size_t size) {
     refused("load into no arena", esnn_load(&m, image, size, NULL, info.arena_bytes));
     refused("load into an odd arena", esnn_load(&m, image, size, arena + 2, info.arena_bytes));
     REQUIRE(esnn_load(&m, image, size, arena, info.arena_bytes) == ESNN_OK);
+    refused("self-test", esnn_selftest(&m)); /* which it passes */
 
     step(&m, &info, 0, 0, &out);
     step(&m, &info, 6, 0, &out);

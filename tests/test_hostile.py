@@ -869,6 +869,7 @@ def test_an_arena_past_32_bits_does_not_wrap_to_a_small_one(hostile: Hostile) ->
 def test_wrong_calls_are_refused_and_run_nothing(hostile: Hostile, model: str) -> None:
     assert hostile.says("refusals", pack_image(GOLDEN[model])) == {
         "kernels": "portable C",
+        "self-test": "ran",
         "check no image": "argument",
         "check an odd address": "align",
         "load no image": "argument",
