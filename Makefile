@@ -8,7 +8,7 @@ SOURCES := pyproject.toml setup.py $(wildcard edgesnn/*.[ch] edgesnn/_build.py f
 C_FILES := $(wildcard edgesnn/*.[ch] firmware/core/*.[ch] firmware/app/*.[ch] \
 	firmware/boards/*/*.[ch] firmware/boards/*/*/*.[ch] firmware/signature/*.[ch] firmware/count/*.[ch] \
 	firmware/size/*.[ch] firmware/nus/*.[ch] firmware/nus/*/*/*.c firmware/export/*/*.c \
-	firmware/export/*/*.hpp firmware/export/*/*/*.c tests/*.[ch] tests/fuzz/*.c)
+	firmware/export/*/*.hpp firmware/export/*/*/*.c tests/*.[ch] tests/fuzz/*.c tests/prove/*.c)
 # the boards that the tests and the demo run under emulation
 EMULATED := microbit mps2-an385 mps2-an386 mps2-an500 mps2-an505 mps3-an547 stm32f405 virt-rv32
 
@@ -93,6 +93,11 @@ lint: $(VENV)/dev.stamp ## Check formatting, lint and types of Python and C
 analyse: $(VENV)/dev.stamp ## Analyse core and stream app: clang-tidy, cppcheck, gcc's analyser, MISRA (docs/misra.md)
 	@.ci/need $(PYTHON) gcc cppcheck
 	$(RUN)/python tests/analyse.py $(WRITE)
+
+.PHONY: prove
+prove: $(VENV)/dev.stamp ## Prove the decoder's and the loader's array bounds for all inputs, with Frama-C
+	@.ci/need $(PYTHON) frama-c-base
+	$(RUN)/python tests/prove.py
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## Format Python and C
