@@ -315,7 +315,7 @@ def described(mutation: Mutation) -> str:
     was = " ".join(source[mutation.start : mutation.end].decode().split())
     line = " ".join(source.splitlines()[mutation.line - 1].decode().split())
     place = f"{mutation.file.name}:{mutation.line}"
-    return f"{place}: `{was}` -> `{mutation.text}` in `{line}`"
+    return f"{place}: `{was}` -> `{' '.join(mutation.text.split())}` in `{line}`"
 
 
 def main() -> int:
