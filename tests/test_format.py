@@ -152,6 +152,7 @@ def test_kinds_are_as_the_document_says() -> None:
         (blob.INTEGRATOR_KIND, "integrator"),
         (blob.LINEAR_KIND, "linear state"),
         (blob.DELAY_KIND, "delay line"),
+        (blob.LIF_IN_BLOCKS, "plain LIF in blocks"),
         (blob.DENSE_VALUES, "dense of values"),
         (blob.CONV, "convolution"),
         (blob.POOL, "sum pool"),
