@@ -75,6 +75,12 @@ def report(
     pyplot.close(figure)
 
 
+def seconds(stamps: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
+    """Since the first of time stamps in µs, which wrap at 2^32."""
+    steps = np.diff(stamps).astype(np.int32)
+    return np.concatenate([[0], np.cumsum(steps, dtype=np.int64)]) / 1e6
+
+
 def session(path: Path, log: Log, number: int | None = None) -> None:
     """Draw a recording of a session log: signals, spikes, answers, losses and round trips.
 
@@ -101,7 +107,10 @@ def session(path: Path, log: Log, number: int | None = None) -> None:
     recording = next(r for r in log.recordings if r.number == number)
     graph = log.model.graph
     frames, fates = recording.frames[:MOST_STEPS], recording.fates[:MOST_STEPS]
-    at = np.arange(len(frames)) * (graph.step_us / 1e6 or 1.0)
+    at = seconds(recording.stamps[: len(frames)])
+    timed = bool(np.any(at))
+    if not timed:
+        at = np.arange(len(frames), dtype=float)
     pyplot.rcParams.update({"font.size": 9, "axes.edgecolor": INK, "text.color": INK})
     figure, rows = pyplot.subplots(
         4, 1, figsize=(11, 9), sharex=True, layout="constrained", height_ratios=(1.2, 1.8, 1, 0.8)
@@ -128,7 +137,7 @@ def session(path: Path, log: Log, number: int | None = None) -> None:
         row.spines[["top", "right"]].set_visible(False)
         for gone in at[fates > Fate.ANSWERED]:
             row.axvline(gone, color=HUES[4], lw=0.6, alpha=0.6)
-    rows[-1].set_xlabel("seconds" if graph.step_us else "steps")
+    rows[-1].set_xlabel("seconds" if timed else "steps")
     board = log.boards[-1]["name"] if log.boards else "no board"
     shown = f", the first {MOST_STEPS} steps" if len(recording.frames) > MOST_STEPS else ""
     figure.suptitle(

@@ -76,6 +76,12 @@ def test_stream_shows_itself(folder: Path) -> None:
     assert json.loads(done.stdout)["frames_answered"] == 60
 
 
+def test_a_picture_keeps_the_time_that_samples_were_stamped_with() -> None:
+    picture = pytest.importorskip("edgesnn.devices.picture")
+    stamps = np.array([2**32 - 50_000, 0, 50_000, 2_050_000], np.uint32)  # wraps, and has a gap
+    assert picture.seconds(stamps).tolist() == [0, 0.05, 0.1, 2.1]
+
+
 def test_a_session_becomes_a_picture(folder: Path) -> None:
     log = folder / "run.esnl"
     done = edgesnn("record", folder / "m.esnn", "--input", folder / "x.npy", "-o", log)

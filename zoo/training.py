@@ -250,9 +250,13 @@ def recipe(iterations: int, out: str) -> Callable[[Callable[..., None]], Callabl
         ) -> None:  # fmt: skip
             deadline = time.monotonic() + 60 * minutes if minutes else math.inf
             state_path = out.with_suffix(".state")
-            if not resume:
-                state_path.unlink(missing_ok=True)
             try:
+                if not out.parent.is_dir():
+                    raise MissingError(
+                        f"the folder of --out, {out.parent}, does not exist; create it"
+                    )
+                if not resume:
+                    state_path.unlink(missing_ok=True)
                 budget = Budget(iterations, pick_device(device), deadline, out.stem)
                 command(budget=budget, out=out, state_path=state_path, **settings)
             except EdgesnnError as error:
