@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from edgesnn import blob, reference
 from edgesnn.devices import Board, Stream, open_board
+from edgesnn.devices.protocol import RESULT_BYTES, STAMP
 from edgesnn.devices.qemu import BOARDS
 from edgesnn.errors import ModelError
 from edgesnn.graph import Graph, Int16Array
@@ -30,8 +31,12 @@ def test_any_graph_that_fits_gives_the_same_bits(
 ) -> None:
     graph, frames = case
     model = blob.unpack(blob.pack(reference.with_selftest(graph, frames[0])))
+    scores = graph.size(graph.readout.population)
     fits = (
-        len(model.image) <= board.info.model_bytes and model.arena_bytes <= board.info.arena_bytes
+        len(model.image) <= board.info.model_bytes
+        and model.arena_bytes <= board.info.arena_bytes
+        and max(STAMP.size + 2 * graph.input.size, RESULT_BYTES + 4 * scores)
+        <= board.info.payload_limit
     )
     if not fits:
         with pytest.raises(ModelError, match=r"bytes needed, \d+ there"):

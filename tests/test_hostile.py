@@ -846,7 +846,7 @@ def overlapping(populations: int, size: int) -> bytes:
     arena = slots + input_events + currents + state + scores
     header = blob.HEADER.pack(
         blob.MAGIC, blob.VERSION, blob.HEADER.size, 0, 0, arena % 2**32, 0, 1 + populations, 0,
-        blob.HEADER.size, tables_end, 1, blob.SPIKE_COUNT, 0, 0, 0, 0, 0, 0,
+        blob.HEADER.size, tables_end, 1, blob.SPIKE_COUNT, 0, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
     return with_crc(header + records + bytes(4 * size))
 
