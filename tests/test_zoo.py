@@ -131,9 +131,11 @@ def test_a_figure_that_moved_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_folds_are_averaged_by_their_recordings() -> None:
     common = {"task": "t", "protocol": "p", "float_accuracy": 0.5, "agreement": 1, "synops": 2}
     (row,) = table.merged([
-        {**common, "accuracy": 1.0, "samples": 30}, {**common, "accuracy": 0.6, "samples": 10},
+        {**common, "accuracy": 1.0, "samples": 30, "early": {"accuracy": 1.0, "steps": 0.4}},
+        {**common, "accuracy": 0.6, "samples": 10, "early": {"accuracy": 0.2, "steps": 0.8}},
     ])  # fmt: skip
     assert row["accuracy"] == pytest.approx(0.9)
+    assert row["early"] == pytest.approx({"accuracy": 0.8, "steps": 0.5})
     assert row["samples"] == 40
 
 
