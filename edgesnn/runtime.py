@@ -145,7 +145,8 @@ def raster(image: bytes, frames: Int16Array) -> npt.NDArray[np.uint8]:
 
     Raises: as `run`.
     """
-    spikes = np.zeros((*frames.shape[:2], sum(_sizes(image))), np.uint8)
+    neurons = sum(p.size for p in blob.unpack(image).graph.populations)
+    spikes = np.zeros((*frames.shape[:2], neurons), np.uint8)
     _run(image, frames, raster=spikes)
     return spikes
 
@@ -157,11 +158,6 @@ def leads(image: bytes, frames: Int16Array) -> tuple[Outputs, npt.NDArray[np.uin
     """
     found = np.zeros(frames.shape[:2], np.uint32)
     return _run(image, frames, leads=found), found
-
-
-def _sizes(image: bytes) -> list[int]:
-    check(image)
-    return [p.size for p in blob.unpack(image).graph.populations]
 
 
 def _run(

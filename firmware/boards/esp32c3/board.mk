@@ -4,7 +4,7 @@
 CROSS = riscv64-unknown-elf-
 CROSS_PACKAGE = gcc-riscv64-unknown-elf
 CPU = -march=rv32imc -misa-spec=2.2 -mabi=ilp32 -mcmodel=medany -msmall-data-limit=0
-SHARED = boards/signal
+SHARED = boards/riscv boards/signal
 LINKER_SCRIPT = boards/esp32c3/link.ld
 FLASH_BASE = 0
 FLASH_SIZE = 512K

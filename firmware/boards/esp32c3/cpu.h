@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "hart.h"
+
 /* of the ROM, where link.ld says */
 void interrupt_set_priority(int irq, int priority);
 void interrupt_set_threshold(int priority);
@@ -16,18 +18,6 @@ static inline void cpu_enable(uint32_t irq, uint32_t source) {
     interrupt_set_priority((int)irq, 1);
     interrupt_set_threshold(1);
     interrupt_enable(1u << irq);
-}
-
-static inline void cpu_mask(void) { __asm__ volatile("csrci mstatus, 8" ::: "memory"); }
-
-static inline void cpu_unmask(void) { __asm__ volatile("csrsi mstatus, 8" ::: "memory"); }
-
-/* Call it with interrupts masked: a masked one ends the wfi as well, so that none that comes after
- * the mask is slept through. It runs where they are let in, and they are masked again. */
-static inline void cpu_sleep(void) {
-    __asm__ volatile("wfi" ::: "memory");
-    cpu_unmask();
-    cpu_mask();
 }
 
 #endif

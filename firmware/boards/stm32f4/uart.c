@@ -2,19 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 
-#include "cpu.h"
 #include "link.h"
 #include "machine.h"
 #include "registers.h"
+#include "usart.h"
 
 #define RCC 0x40023800u
 #define FLASH 0x40023c00u
 #define PORT_A 0x40020000u
-#define USART 0x40011000u
 
 enum { RCC_CONTROL = 0x00, RCC_PLL = 0x04, RCC_CLOCKS = 0x08, RCC_AHB1 = 0x30, RCC_APB2 = 0x44 };
 enum { FLASH_ACCESS = 0x00 };
-enum { STATE = 0x00, DATA = 0x04, BAUD = 0x08, CONTROL = 0x0c };
 
 #define PLL_ON (1u << 24)
 #define PLL_READY (1u << 25)
@@ -26,9 +24,6 @@ enum { STATE = 0x00, DATA = 0x04, BAUD = 0x08, CONTROL = 0x0c };
 #define FIVE_WAITS_AND_CACHES (5u | 7u << 8)
 #define PORT_A_ON 1u
 #define USART1_ON (1u << 4)
-
-enum { RECEIVED = 1 << 5, SEND_EMPTY = 1 << 7 }; /* in STATE, and in CONTROL their interrupts */
-enum { RECEIVES = 1 << 2, SENDS = 1 << 3, ON = 1 << 13 };
 
 static void speed_up(void) {
     REGISTER(FLASH, FLASH_ACCESS) = FIVE_WAITS_AND_CACHES;
@@ -45,24 +40,5 @@ void uart_start(void) {
     REGISTER(RCC, RCC_APB2) |= USART1_ON;
     pin_to_uart(PORT_A, 9);
     pin_to_uart(PORT_A, 10);
-    REGISTER(USART, BAUD) = CPU_HZ / 2u / 115200u;
-    REGISTER(USART, CONTROL) = ON | SENDS | RECEIVES | RECEIVED;
-    cpu_enable(UART_IRQ);
-}
-
-void uart_wake(void) { cpu_raise(UART_IRQ); }
-
-void uart_interrupt(void) {
-    uint8_t byte;
-    while ((REGISTER(USART, STATE) & RECEIVED) != 0) {
-        link_received((uint8_t)REGISTER(USART, DATA));
-    }
-    while ((REGISTER(USART, STATE) & SEND_EMPTY) != 0) {
-        if (!link_next(&byte)) {
-            REGISTER(USART, CONTROL) = ON | SENDS | RECEIVES | RECEIVED;
-            return;
-        }
-        REGISTER(USART, DATA) = byte;
-    }
-    REGISTER(USART, CONTROL) = ON | SENDS | RECEIVES | RECEIVED | SEND_EMPTY;
+    usart_start(CPU_HZ / 2u);
 }

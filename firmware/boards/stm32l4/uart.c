@@ -2,19 +2,17 @@
  * the Nucleo passes on over USB. SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 
-#include "cpu.h"
 #include "link.h"
 #include "machine.h"
 #include "registers.h"
+#include "usart.h"
 
 #define RCC 0x40021000u
 #define FLASH 0x40022000u
 #define PORT_A 0x48000000u
-#define USART 0x40004400u
 
 enum { RCC_CONTROL = 0x00, RCC_CLOCKS = 0x08, RCC_PLL = 0x0c, RCC_AHB2 = 0x4c, RCC_APB1 = 0x58 };
 enum { FLASH_ACCESS = 0x00 };
-enum { CONTROL = 0x00, BAUD = 0x0c, STATE = 0x1c, CLEAR = 0x20, RECEIVED_DATA = 0x24, DATA = 0x28 };
 
 #define HSI_ON (1u << 8)
 #define HSI_READY (1u << 10)
@@ -26,9 +24,6 @@ enum { CONTROL = 0x00, BAUD = 0x0c, STATE = 0x1c, CLEAR = 0x20, RECEIVED_DATA = 
 #define FOUR_WAITS_AND_CACHES (4u | 7u << 8)
 #define PORT_A_ON 1u
 #define USART2_ON (1u << 17)
-
-enum { OVERRUN = 1 << 3, RECEIVED = 1 << 5, SEND_EMPTY = 1 << 7 }; /* in STATE */
-enum { ON = 1, RECEIVES = 1 << 2, SENDS = 1 << 3 }; /* in CONTROL, and interrupts as in STATE */
 
 static void speed_up(void) {
     REGISTER(RCC, RCC_CONTROL) |= HSI_ON;
@@ -47,25 +42,5 @@ void uart_start(void) {
     REGISTER(RCC, RCC_APB1) |= USART2_ON;
     pin_to_uart(PORT_A, 2);
     pin_to_uart(PORT_A, 3);
-    REGISTER(USART, BAUD) = CPU_HZ / 115200u;
-    REGISTER(USART, CONTROL) = ON | SENDS | RECEIVES | RECEIVED;
-    cpu_enable(UART_IRQ);
-}
-
-void uart_wake(void) { cpu_raise(UART_IRQ); }
-
-void uart_interrupt(void) {
-    uint8_t byte;
-    REGISTER(USART, CLEAR) = OVERRUN; /* else it would interrupt for ever */
-    while ((REGISTER(USART, STATE) & RECEIVED) != 0) {
-        link_received((uint8_t)REGISTER(USART, RECEIVED_DATA));
-    }
-    while ((REGISTER(USART, STATE) & SEND_EMPTY) != 0) {
-        if (!link_next(&byte)) {
-            REGISTER(USART, CONTROL) = ON | SENDS | RECEIVES | RECEIVED;
-            return;
-        }
-        REGISTER(USART, DATA) = byte;
-    }
-    REGISTER(USART, CONTROL) = ON | SENDS | RECEIVES | RECEIVED | SEND_EMPTY;
+    usart_start(CPU_HZ);
 }

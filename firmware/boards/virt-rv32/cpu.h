@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "hart.h"
+
 #define PLIC_PRIORITY ((volatile uint32_t *)0x0c000000u)
 #define PLIC_ENABLE ((volatile uint32_t *)0x0c002000u)
 #define PLIC_CLAIM (*(volatile uint32_t *)0x0c200004u)
@@ -15,18 +17,6 @@ static inline void cpu_enable(uint32_t irq) {
     PLIC_PRIORITY[irq] = 1; /* above the threshold, which starts at 0 */
     PLIC_ENABLE[irq / 32u] = 1u << irq % 32u;
     __asm__ volatile("csrs mie, %0" ::"r"(1u << MACHINE_EXTERNAL));
-}
-
-static inline void cpu_mask(void) { __asm__ volatile("csrci mstatus, 8" ::: "memory"); }
-
-static inline void cpu_unmask(void) { __asm__ volatile("csrsi mstatus, 8" ::: "memory"); }
-
-/* Call it with interrupts masked: a masked one ends the wfi as well, so that none that comes after
- * the mask is slept through. It runs where they are let in, and they are masked again. */
-static inline void cpu_sleep(void) {
-    __asm__ volatile("wfi" ::: "memory");
-    cpu_unmask();
-    cpu_mask();
 }
 
 #endif

@@ -1,27 +1,26 @@
-/* The flash of an STM32F4, whose upper sectors are of 128 KB. The processor stands still while it
- * works. SPDX-License-Identifier: Apache-2.0 */
+/* The flash of an STM32, which flash_controller.h of its family describes.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "flash.h"
 
 #include <string.h>
 
+#include "flash_controller.h"
 #include "machine.h"
 #include "registers.h"
 
-#define FLASH 0x40023c00u
-
-enum { ACCESS = 0x00, KEY = 0x04, STATE = 0x0c, CONTROL = 0x10 };
-
-#define FIRST_SECTOR 8u /* at STORE_BASE */
 #define BUSY (1u << 16)
-#define FAILED 0xf2u            /* and these bits are cleared by being written */
-#define PROGRAMS (1u | 2u << 8) /* words */
-#define ERASES(sector) (2u | (sector) << 3)
 #define START (1u << 16)
 #define LOCKED (1u << 31)
 #define DATA_CACHE (1u << 10)
 #define FORGET_DATA (1u << 12)
 
+static void wait(void) {
+    while ((REGISTER(FLASH, STATE) & BUSY) != 0) {
+    }
+}
+
 static void unlock(void) {
+    wait();
     if ((REGISTER(FLASH, CONTROL) & LOCKED) != 0) {
         REGISTER(FLASH, KEY) = 0x45670123u;
         REGISTER(FLASH, KEY) = 0xcdef89abu;
@@ -31,8 +30,7 @@ static void unlock(void) {
 
 /* whether it went well */
 static int finish(void) {
-    while ((REGISTER(FLASH, STATE) & BUSY) != 0) {
-    }
+    wait();
     REGISTER(FLASH, CONTROL) = LOCKED;
     return (REGISTER(FLASH, STATE) & FAILED) == 0 ? 0 : -1;
 }
@@ -44,7 +42,8 @@ int flash_program(uint32_t at, const uint8_t *data, size_t n) {
         uint32_t word;
         memcpy(&word, data + k, sizeof word);
         *(volatile uint32_t *)(STORE_BASE + at + k) = word;
-        while ((REGISTER(FLASH, STATE) & BUSY) != 0) {
+        if ((k + 4) % PROGRAMMED_AT_ONCE == 0) {
+            wait();
         }
     }
     return finish();
@@ -52,8 +51,8 @@ int flash_program(uint32_t at, const uint8_t *data, size_t n) {
 
 int flash_erase(uint32_t at) {
     unlock();
-    REGISTER(FLASH, CONTROL) = ERASES(FIRST_SECTOR + at / STORE_PAGE);
-    REGISTER(FLASH, CONTROL) = ERASES(FIRST_SECTOR + at / STORE_PAGE) | START;
+    REGISTER(FLASH, CONTROL) = ERASES(at / STORE_PAGE);
+    REGISTER(FLASH, CONTROL) = ERASES(at / STORE_PAGE) | START;
     const int failed = finish();
     /* what the cache has of it was true before */
     REGISTER(FLASH, ACCESS) &= ~DATA_CACHE;
